@@ -1,0 +1,79 @@
+"""StagedML: datasets, preprocessors and models as typed, content-addressed stages over Pylightnix.
+
+The public names are imported when they are first used, so `import stagedml` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stagedml.authoring.artifact import Artifact as Artifact
+    from stagedml.authoring.build import Build as Build
+    from stagedml.authoring.instantiate import Instantiated as Instantiated
+    from stagedml.authoring.instantiate import instantiate as instantiate
+    from stagedml.authoring.lens import Lens as Lens
+    from stagedml.authoring.lens import mklens as mklens
+    from stagedml.authoring.lens import rref2dref as rref2dref
+    from stagedml.authoring.lens import rref2path as rref2path
+    from stagedml.authoring.matchers import best as best
+    from stagedml.authoring.matchers import every as every
+    from stagedml.authoring.matchers import exactly as exactly
+    from stagedml.authoring.matchers import latest as latest
+    from stagedml.authoring.pylightnix import Closure as Closure
+    from stagedml.authoring.pylightnix import Derivation as Derivation
+    from stagedml.authoring.pylightnix import DRef as DRef
+    from stagedml.authoring.pylightnix import RefPath as RefPath
+    from stagedml.authoring.pylightnix import RRef as RRef
+    from stagedml.authoring.redefine import pinned as pinned
+    from stagedml.authoring.redefine import redefine as redefine
+    from stagedml.authoring.session import current_store as current_store
+    from stagedml.authoring.session import store_initialize as store_initialize
+    from stagedml.authoring.session import using_store as using_store
+    from stagedml.authoring.stage import Exec as Exec
+    from stagedml.authoring.stage import Stage as Stage
+    from stagedml.authoring.stage import output as output
+    from stagedml.authoring.stage import stage as stage
+    from stagedml.engine.realize import plan as plan
+    from stagedml.engine.realize import realize as realize
+    from stagedml.engine.realize import realize_many as realize_many
+    from stagedml.errors import BuildError as BuildError
+    from stagedml.errors import RemoteError as RemoteError
+    from stagedml.errors import StagedmlError as StagedmlError
+    from stagedml.errors import StoreError as StoreError
+    from stagedml.errors import UsageError as UsageError
+    from stagedml.store.objects import Store as Store
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "stagedml.authoring.artifact": ("Artifact",),
+    "stagedml.authoring.build": ("Build",),
+    "stagedml.authoring.instantiate": ("Instantiated", "instantiate"),
+    "stagedml.authoring.lens": ("Lens", "mklens", "rref2dref", "rref2path"),
+    "stagedml.authoring.matchers": ("best", "every", "exactly", "latest"),
+    "stagedml.authoring.pylightnix": ("Closure", "DRef", "Derivation", "RRef", "RefPath"),
+    "stagedml.authoring.redefine": ("pinned", "redefine"),
+    "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
+    "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
+    "stagedml.engine.realize": ("plan", "realize", "realize_many"),
+    "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.store.objects": ("Store",),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'stagedml' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

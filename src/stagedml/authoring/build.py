@@ -1,0 +1,190 @@
+"""The `Build` that a builder works with, and running a builder.
+
+A builder writes into `build.outpath`, reads its inputs through `build.path`, takes all randomness from `build.seed`,
+and writes whatever has a clock in it below `build.log_dir`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from stagedml.authoring.pylightnix import (
+    BuildArgs,
+    DRef,
+    Output,
+    PylightnixBuild,
+    RefPath,
+    RRef,
+    StorageSettings,
+    timestring,
+)
+from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.session import store_of
+from stagedml.core import config as configs
+from stagedml.core.config import Config, is_ref_path
+from stagedml.core.refs import parse_rref
+from stagedml.errors import BuildError, UsageError
+from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
+from stagedml.store.objects import output_exists
+
+logger = logging.getLogger(__name__)
+
+
+class MissingOutputs(BuildError):
+    """A builder ended without having written what its stage promises."""
+
+    def __init__(self, dref: str, missing: Sequence[str]) -> None:
+        super().__init__(dref, tuple(missing))
+        self.dref, self.missing = dref, tuple(missing)
+
+    def __str__(self) -> str:
+        return f"the builder of {self.dref} ended without writing {', '.join(self.missing)}, which its stage promises"
+
+
+class NotAnInput(UsageError):
+    """A builder asked for something that is not among its inputs."""
+
+    def __init__(self, dref: str, asked: str) -> None:
+        super().__init__(dref, asked)
+        self.dref, self.asked = dref, asked
+
+    def __str__(self) -> str:
+        return f"{self.asked} is no input of {self.dref}; make it a parameter of the stage"
+
+
+class BuildListener:
+    """What a build reports while it runs; all methods do nothing."""
+
+    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        """Something countable went on."""
+
+    def message(self, text: str) -> None:
+        """Something a person wants to know now, such as where to look."""
+
+
+def derive_seed(seed: int, instance: int) -> int:
+    """The seed of one instance: 31 bits, derived from the stage's seed and the instance's number."""
+    text = f"stagedml seed 1\n{seed}\n{instance}\n"
+    return int.from_bytes(blake3(text.encode()).digest(length=4), "little") & 0x7FFFFFFF
+
+
+class Build(PylightnixBuild):
+    """One realization being built.
+
+    Pylightnix's own functions (`build_path`, `build_outpath`, `mklens`, ...) take it as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: StorageSettings | None,
+        dref: str,
+        context: Mapping[str, Sequence[str]],
+        outpath: Path,
+        instance: int = 0,
+        arguments: Mapping[str, Any] | None = None,
+        offline: bool = False,
+        mirrors: str = "",
+        listener: BuildListener | None = None,
+    ) -> None:
+        self.store = store_of(storage)
+        plain = {DRef(ref): [RRef(rref) for rref in rrefs] for ref, rrefs in context.items()}
+        super().__init__(BuildArgs(storage, DRef(dref), plain, None, None, {}, dict(arguments or {})))
+        self.outpaths = Output([PylightnixPath(str(outpath))])
+        self.outpath = outpath
+        self.instance = instance
+        self.offline = offline
+        self.mirrors = mirrors
+        self._listener = listener or BuildListener()
+
+    @property
+    def config(self) -> Config:
+        """The config of the derivation, paths of its own outputs resolved."""
+        resolved: Config = configs.resolve(dict(self.store.config_of(self.dref)), str(self.dref))
+        return resolved
+
+    @property
+    def seed(self) -> int:
+        """The seed of this instance, derived from the parameter `seed` (0 where there is none) and `instance`."""
+        seed = self.store.config_of(self.dref).get("seed", 0)
+        return derive_seed(seed if isinstance(seed, int) else 0, self.instance)
+
+    @property
+    def log_dir(self) -> Path:
+        """A folder for events, timings and TensorBoard: kept with the realization, in no hash. Made when asked for."""
+        folder = self.outpath / LOG_FOLDER
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def paths(self, path: RefPath | str) -> list[Path]:
+        """The files a path stands for: one for each realization of the input it leads into.
+
+        Args:
+            path: a field of an artifact, one of the stage's own outputs, or an input itself.
+
+        Raises:
+            NotAnInput: it leads to something that is not an input of this stage.
+        """
+        parts: list[str] = [path] if isinstance(path, str) else [str(part) for part in path]
+        if isinstance(path, list) and not is_ref_path(path):
+            raise NotAnInput(str(self.dref), repr(path))
+        if parts[0] == self.dref:
+            return [self.outpath.joinpath(*parts[1:])]
+        return [self.store.path(parse_rref(rref)).joinpath(*parts[1:]) for rref in self.rrefs(parts[0])]
+
+    def path(self, path: RefPath | str) -> Path:
+        """The one file a path stands for; as `paths`, for an input with exactly one realization."""
+        found = self.paths(path)
+        if len(found) != 1:
+            raise UsageError(f"{path} stands for {len(found)} realizations here: read them with `build.paths`")
+        return found[0]
+
+    def rrefs(self, dref: str) -> list[RRef]:
+        """The realizations of an input. Raises NotAnInput."""
+        if dref not in self.context:
+            raise NotAnInput(str(self.dref), dref)
+        return list(self.context[DRef(dref)])
+
+    def rref(self, dref: str) -> RRef:
+        """The one realization of an input."""
+        found = self.rrefs(dref)
+        if len(found) != 1:
+            raise UsageError(f"{dref} has {len(found)} realizations here: read them with `build.rrefs`")
+        return found[0]
+
+    def progress(self, label: str, done: int, total: int | None = None, unit: str = "", note: str = "") -> None:
+        """Tell how far the build is; shown while it runs, kept nowhere."""
+        self._listener.progress(label, done, total, unit, note)
+
+    def message(self, text: str) -> None:
+        """Tell something that a person wants to know now; shown and logged."""
+        logger.info("%s: %s", self.dref, text)
+        self._listener.message(text)
+
+
+def mark_start(outpath: Path) -> float:
+    """Write Pylightnix's start file; returns the time, seconds since the epoch."""
+    now = time.time()
+    (outpath / BUILD_START_FILE).write_text(timestring(now))
+    return now
+
+
+def mark_stop(outpath: Path) -> float:
+    """Write Pylightnix's stop file; returns the time, seconds since the epoch."""
+    now = time.time()
+    (outpath / BUILD_STOP_FILE).write_text(timestring(now))
+    return now
+
+
+def check_outputs(build: Build) -> None:
+    """Make sure that everything promised was written. Raises MissingOutputs."""
+    promised = configs.outputs_of(build.store.config_of(build.dref)).values()
+    missing = [path + ".*" * prefix for path, prefix in promised if not output_exists(build.outpath, path, prefix)]
+    if missing:
+        raise MissingOutputs(str(build.dref), missing)

@@ -1,0 +1,159 @@
+"""Variants of stages, and realizations as inputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from stagedml.authoring.artifact import Artifact, bound
+from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
+from stagedml.authoring.matchers import StageMatcher, latest
+from stagedml.authoring.pylightnix import Derivation, DRef, current_registry
+from stagedml.authoring.registry import Declaration, StageRegistry, caller
+from stagedml.authoring.stage import NotDeclaring, Override, OwnRealizer, Stage, overriding
+from stagedml.core import config as configs
+from stagedml.core.config import Config
+from stagedml.core.refs import RealizationRef, is_dref, parse_rref
+from stagedml.errors import UsageError
+from stagedml.store.layout import CONTEXT_FILE, UNHASHED
+from stagedml.store.objects import copy_tree
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A", bound=Artifact)
+
+
+class CannotPin(UsageError):
+    """A realization does not hold what the artifact type says."""
+
+    def __init__(self, rref: str, artifact: str, problem: str) -> None:
+        super().__init__(rref, artifact, problem)
+        self.rref, self.artifact, self.problem = rref, artifact, problem
+
+    def __str__(self) -> str:
+        return f"{self.rref} cannot be pinned as {self.artifact}: {self.problem}"
+
+
+class CannotRedefine(UsageError):
+    """What was given to `redefine` has no single stage behind it."""
+
+    def __init__(self, stage: str, problem: str) -> None:
+        super().__init__(stage, problem)
+        self.stage, self.problem = stage, problem
+
+    def __str__(self) -> str:
+        return f"redefine({self.stage}): {self.problem}"
+
+
+def redefine(
+    stage: Callable[P, R],
+    new_config: Callable[[dict[str, Any]], Any] | None = None,
+    new_matcher: StageMatcher | None = None,
+    *,
+    at: Stage[..., Any] | None = None,
+) -> Callable[P, R]:
+    """A variant of a stage function, with other parameters or another matcher.
+
+    The variant is declared anew: its name, derived fields, types and fingerprint are computed again, and the original
+    leaves nothing behind.
+
+    Args:
+        stage: a stage, or a function that composes stages and returns one reference. new_config: changes the
+        parameters it is given, a dict; `mklens(parameters).learning_rate.val = 1e-5` works on it. new_matcher: which
+        realizations stand for it. at: the stage inside a composed function that is meant, wherever it is called;
+        default the one it returns.
+
+    Raises:
+        InvalidArguments: when called, if `new_config` leaves unknown names or values of wrong types.
+        CannotRedefine: when called, if the function does not return what one of our stages declared.
+    """
+    override = Override(new_config, new_matcher)
+    name = getattr(stage, "__name__", repr(stage))
+    meant: Any = at or (stage if isinstance(stage, Stage) else None)
+
+    @functools.wraps(stage)
+    def variant(*args: P.args, **kwargs: P.kwargs) -> R:
+        if meant is not None:
+            with overriding(meant, override):
+                return stage(*args, **kwargs)
+        return _redeclared(name, stage(*args, **kwargs), override)
+
+    return variant
+
+
+def _redeclared(name: str, result: R, override: Override) -> R:
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring(name)
+    original = registry.declarations.get(str(result)) if is_dref(result) else None
+    if original is None or original.stage is None:
+        raise CannotRedefine(name, "it does not return the reference of one stage; name the stage to change with `at=`")
+    derivation = registry.withdraw(original)
+    matched = Override(override.new_config, override.new_matcher or original.matcher)
+    declared: object = original.stage.declare(registry, {**original.parameters, **original.exec_values}, matched)
+    if str(declared) != original.dref:
+        registry.declare(original, derivation)  # others may need it; what nobody needs is never written
+    return cast(R, declared)
+
+
+def pinned(rref: str, artifact: type[A]) -> A:
+    """Make a realization an input: a derivation of its own that holds exactly these files.
+
+    Its files are links to the realization's, and its config names it, so that it is kept alive.
+
+    Args:
+        rref: a realization in the current store.
+        artifact: what it holds; its fields are taken over from the config of the realization's derivation.
+
+    Raises:
+        NotInStore: there is no such realization.
+    """
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring("pinned")
+    source = parse_rref(rref)
+    registry.store.path(source)
+    config = _pinned_config(registry.store.config(source.derivation), rref, artifact)
+    declaration = Declaration(
+        stage=None,
+        parameters={},
+        exec_values={},
+        config=config,
+        text=configs.canonical(config),
+        dref=str(configs.reference(config)),
+        matcher=latest(),
+        caller=caller(),
+    )
+    realizer = PinnedRealizer(declaration, source)
+    registry.declare(declaration, Derivation(DRef(declaration.dref), declaration.matcher, realizer))
+    return cast(A, bound(artifact, declaration.dref, registry))
+
+
+def _pinned_config(original: Config, rref: str, artifact: type[Artifact]) -> Config:
+    missing = [name for name in artifact.artifact_fields if name not in original]
+    if missing:
+        raise CannotPin(rref, artifact.__name__, f"its config has no field {', '.join(missing)}")
+    fields = {name: original[name] for name in artifact.artifact_fields}
+    elsewhere = [name for name, value in fields.items() if configs.inputs_of({name: value})]
+    if elsewhere:
+        raise CannotPin(rref, artifact.__name__, f"{', '.join(elsewhere)} leads into other derivations; pin those")
+    own: dict[str, Any] = {"pinned": str(rref)}
+    prefixes = [name for name in original.get("stagedml", {}).get("prefixes", []) if name in fields]
+    if prefixes:
+        own["prefixes"] = prefixes
+    return {**fields, "name": original["name"], "stagedml": own}
+
+
+class PinnedRealizer(OwnRealizer):
+    """Links the files of a realization into another one."""
+
+    def __init__(self, declaration: Declaration, source: RealizationRef) -> None:
+        self.declaration = declaration
+        self.source = source
+
+    def run(self, build: Build) -> tuple[float, float]:
+        started = mark_start(build.outpath)
+        copy_tree(build.store.path(self.source), build.outpath, skip=UNHASHED | {CONTEXT_FILE})
+        check_outputs(build)
+        return started, mark_stop(build.outpath)

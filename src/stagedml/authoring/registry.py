@@ -1,0 +1,178 @@
+"""What was declared during one `instantiate`.
+
+Declarations stay in memory until the stage function has returned; then those that the result needs are written to the
+store, so that a declaration which was thought better of (`redefine`) leaves nothing behind. Stages of plain Pylightnix
+write as they declare, with fixed temporary names and no lock; they are handed a private staging storage, made when one
+of them first asks for it, and what they declared there is published from it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagedml.authoring.matchers import StageMatcher
+from stagedml.authoring.pylightnix import Derivation, DRef, Registry, StorageSettings
+from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.core import config as configs
+from stagedml.core.config import Config
+from stagedml.core.refs import parse_dref
+from stagedml.errors import UsageError
+from stagedml.store.layout import CONFIG_FILE
+from stagedml.store.objects import Store
+
+if TYPE_CHECKING:
+    from stagedml.authoring.stage import Stage
+
+
+class MatcherConflict(UsageError):
+    """One derivation was declared twice, with two matchers."""
+
+    def __init__(self, dref: str, first: str, first_caller: str, second: str, second_caller: str) -> None:
+        super().__init__(dref, first, first_caller, second, second_caller)
+        self.dref = dref
+        self.first, self.first_caller, self.second, self.second_caller = first, first_caller, second, second_caller
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dref} is declared with two matchers: {self.first} at {self.first_caller} and {self.second} at "
+            f"{self.second_caller}; a closure holds one matcher for a derivation, so let both be equal"
+        )
+
+
+@dataclass
+class Declaration:
+    """One derivation as it was declared here."""
+
+    stage: Stage[..., Any] | None  #: None for a pinned realization
+    parameters: dict[str, Any]  #: the checked values, references as artifacts
+    exec_values: dict[str, Any]  #: what the call set; not part of the identity
+    config: Config
+    text: str
+    dref: str
+    matcher: StageMatcher
+    caller: str  #: file:line
+
+
+class StageRegistry(Registry):
+    """Pylightnix's registry, kept in memory and in order."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.declarations: dict[str, Declaration] = {}
+        self._staging: Path | None = None
+        super().__init__(None)
+
+    @property
+    def S(self) -> StorageSettings | None:
+        """The private staging storage of Pylightnix's own stages; made on first use."""
+        if self._staging is None:
+            self._staging = Path(tempfile.mkdtemp(prefix="staging-", dir=self.store.layout.scratch))
+            for folder in ("storage", "tmp"):
+                (self._staging / folder).mkdir()
+            for declaration in self.declarations.values():
+                self._stage(declaration)
+        staging = self._staging
+        return StorageSettings(*(PylightnixPath(str(path)) for path in (staging, staging / "storage", staging / "tmp")))
+
+    @S.setter
+    def S(self, value: StorageSettings | None) -> None:
+        """Pylightnix's constructor sets it; ours does not need it."""
+
+    def _stage(self, declaration: Declaration) -> None:
+        assert self._staging is not None
+        folder = self._staging / "storage" / parse_dref(declaration.dref).folder
+        folder.mkdir(exist_ok=True)
+        (folder / CONFIG_FILE).write_text(declaration.text)
+
+    def close(self) -> None:
+        """Remove the staging storage."""
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+
+    def config_of(self, dref: str) -> Config:
+        """The config of a derivation that was declared here or is in the store."""
+        declared = self.declarations.get(dref)
+        return declared.config if declared is not None else self.store.config_of(dref)
+
+    def declare(self, declaration: Declaration, derivation: Derivation) -> None:
+        """Add a derivation. Declared once more, it keeps its place. Raises MatcherConflict."""
+        earlier = self.declarations.get(declaration.dref)
+        if earlier is not None:
+            if earlier.matcher != declaration.matcher:
+                raise MatcherConflict(
+                    declaration.dref,
+                    repr(earlier.matcher.rule),
+                    earlier.caller,
+                    repr(declaration.matcher.rule),
+                    declaration.caller,
+                )
+            earlier.exec_values.update(declaration.exec_values)
+            return
+        self.declarations[declaration.dref] = declaration
+        self.builders[DRef(declaration.dref)] = derivation
+        if self._staging is not None:
+            self._stage(declaration)
+
+    def withdraw(self, declaration: Declaration) -> Derivation:
+        """Take back a declaration, for `redefine`; returns what `declare` needs to put it back."""
+        del self.declarations[declaration.dref]
+        return self.builders.pop(DRef(declaration.dref))
+
+    def publish(self, targets: list[str]) -> list[Derivation]:
+        """Write what the targets need to the store; returns it in an order in which inputs come first."""
+        needed: dict[str, None] = {}
+        for target in targets:
+            self._visit(target, needed)
+        for dref in needed:
+            self.store.add_config(self._text(dref), parse_dref(dref))
+        return [self.builders[DRef(dref)] for dref in needed]
+
+    def _visit(self, target: str, needed: dict[str, None]) -> None:
+        stack: list[tuple[str, Iterator[str]]] = [(target, iter(self._inputs(target)))]
+        open_refs = {target}
+        while stack:
+            dref, inputs = stack[-1]
+            following = next((ref for ref in inputs if ref not in needed and ref not in open_refs), None)
+            if following is None:
+                needed[dref] = None
+                stack.pop()
+            else:
+                open_refs.add(following)
+                stack.append((following, iter(self._inputs(following))))
+
+    def _inputs(self, dref: str) -> tuple[str, ...]:
+        if DRef(dref) not in self.builders:
+            raise UsageError(
+                f"{dref} was declared elsewhere, so nothing here can build it: call its stage inside the same "
+                f"`instantiate`, or make one of its realizations an input with `pinned`"
+            )
+        declared = self.declarations.get(dref)
+        return configs.inputs_of(declared.config if declared else self._foreign_config(dref))
+
+    def _foreign_config(self, dref: str) -> Config:
+        import json
+
+        config: Config = json.loads(self._text(dref))
+        return config
+
+    def _text(self, dref: str) -> str:
+        declared = self.declarations.get(dref)
+        if declared is not None:
+            return declared.text
+        assert self._staging is not None, "a derivation of Pylightnix's own was declared without a storage"
+        return (self._staging / "storage" / parse_dref(dref).folder / CONFIG_FILE).read_text()
+
+
+def caller() -> str:
+    """file:line of the nearest frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("stagedml.authoring"):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,176 @@
+"""Types of stage parameters and artifact fields, and checking values against them.
+
+Allowed are what a config can hold: `str`, `int`, `float`, `bool`, `None`, `Literal`, unions, `list[T]`, `dict[str, T]`,
+`Any`, paths into artifacts (`RefPath`), and artifact types. A whole number is fine where a float is asked for, and is
+stored as a float, so that 1 and 1.0 are one config.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Union
+
+from stagedml.authoring.pylightnix import DRef, RefPath
+from stagedml.core.config import article, is_ref_path, is_self_path
+from stagedml.errors import UsageError
+
+#: Takes a value and a field name; returns the value as it is stored, or raises Mismatch.
+Check = Callable[[Any, str], Any]
+
+
+class UnsupportedType(UsageError):
+    """A parameter or field is annotated with a type whose values cannot stand in a config."""
+
+    def __init__(self, where: str, annotation: str) -> None:
+        super().__init__(where, annotation)
+        self.where, self.annotation = where, annotation
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: values of type {self.annotation} cannot stand in a config; use str, int, float, bool, "
+            f"None, Literal, list, dict with str keys, RefPath or an Artifact"
+        )
+
+
+class Mismatch(Exception):
+    """A value is not of the type that was asked for. Caught by whoever knows the stage."""
+
+    def __init__(self, field: str, wanted: str, got: str) -> None:
+        super().__init__(field, wanted, got)
+        self.field, self.wanted, self.got = field, wanted, got
+
+    def __str__(self) -> str:
+        return f"{self.field}: wanted {self.wanted}, got {self.got}"
+
+
+def describe(value: object) -> str:
+    """A value and its type in a few words."""
+    text = repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return f"{text} ({article(type(value).__name__)})"
+
+
+def type_name(annotation: Any) -> str:
+    """How a type is written in messages."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation == RefPath:
+        return "RefPath"
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+def compile_check(annotation: Any, where: str) -> Check:
+    """The check for a type, made once. Raises UnsupportedType naming `where`."""
+    if annotation is Any:
+        return _anything
+    if annotation == RefPath:
+        return _ref_path
+    if annotation is None or annotation is type(None):
+        return _nothing
+    if annotation in (str, bool, int, float):
+        return {str: _string, bool: _boolean, int: _integer, float: _number}[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, DRef):
+        return _instance_of(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return _one_of(arguments)
+    if origin in (Union, types.UnionType):
+        return _any_of([compile_check(argument, where) for argument in arguments], type_name(annotation))
+    if origin is list and len(arguments) == 1:
+        return _list_of(compile_check(arguments[0], where))
+    if origin is dict and len(arguments) == 2 and arguments[0] is str:
+        return _dict_of(compile_check(arguments[1], where))
+    raise UnsupportedType(where, type_name(annotation))
+
+
+def _anything(value: Any, field: str) -> Any:
+    return value
+
+
+def _ref_path(value: Any, field: str) -> Any:
+    if is_ref_path(value) or is_self_path(value):
+        return list(value)
+    raise Mismatch(field, "a RefPath such as `artifact.field`", describe(value))
+
+
+def _nothing(value: Any, field: str) -> Any:
+    if value is None:
+        return None
+    raise Mismatch(field, "None", describe(value))
+
+
+def _string(value: Any, field: str) -> Any:
+    if isinstance(value, str) and not isinstance(value, DRef):
+        return str(value)
+    raise Mismatch(field, "str", describe(value))
+
+
+def _boolean(value: Any, field: str) -> Any:
+    if isinstance(value, bool):
+        return value
+    raise Mismatch(field, "bool", describe(value))
+
+
+def _integer(value: Any, field: str) -> Any:
+    if type(value) is int:
+        return value
+    raise Mismatch(field, "int", describe(value))
+
+
+def _number(value: Any, field: str) -> Any:
+    if type(value) in (int, float):
+        return float(value)
+    raise Mismatch(field, "float", describe(value))
+
+
+def _instance_of(artifact: type) -> Check:
+    def check(value: Any, field: str) -> Any:
+        if isinstance(value, artifact):
+            return value
+        raise Mismatch(field, artifact.__name__, describe(value))
+
+    return check
+
+
+def _one_of(choices: tuple[Any, ...]) -> Check:
+    def check(value: Any, field: str) -> Any:
+        if any(type(value) is type(choice) and value == choice for choice in choices):
+            return value
+        raise Mismatch(field, "one of " + ", ".join(map(repr, choices)), describe(value))
+
+    return check
+
+
+def _any_of(checks: list[Check], wanted: str) -> Check:
+    def check(value: Any, field: str) -> Any:
+        for option in checks:
+            try:
+                return option(value, field)
+            except Mismatch:
+                continue
+        raise Mismatch(field, wanted, describe(value))
+
+    return check
+
+
+def _list_of(item: Check) -> Check:
+    def check(value: Any, field: str) -> Any:
+        if not isinstance(value, list):
+            raise Mismatch(field, "list", describe(value))
+        return [item(element, f"{field}[{index}]") for index, element in enumerate(value)]
+
+    return check
+
+
+def _dict_of(item: Check) -> Check:
+    def check(value: Any, field: str) -> Any:
+        if not isinstance(value, dict):
+            raise Mismatch(field, "dict", describe(value))
+        return {key: item(element, f"{field}.{key}") for key, element in value.items()}
+
+    return check

@@ -1,0 +1,447 @@
+"""Declaring stages: `@stage` turns a builder into a function from parameters to a typed reference.
+
+    @stage(Model, name="train-{task:lower}")
+    def train(build: Build, *, data: Data, task: str = "MRPC", model: RefPath = output("model.npz"),
+              workers: Exec[int] = 2) -> None: ...
+
+Keyword parameters of the builder are the fields of the config, except for two kinds: those whose default is
+`output(...)` name the files that the builder writes, and those annotated `Exec[...]` say how it runs, are in no hash,
+and may be set at `realize`. Calling the stage checks the values, computes the derivation's reference, and returns it;
+nothing is built.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import contextvars
+import difflib
+import functools
+import inspect
+import string
+import tempfile
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from stagedml.authoring import registry as registries
+from stagedml.authoring import schema, source
+from stagedml.authoring.artifact import Artifact, ConfigSource, _typed, bound, check_fields
+from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
+from stagedml.authoring.matchers import StageMatcher, latest
+from stagedml.authoring.pylightnix import (
+    Context,
+    Derivation,
+    DRef,
+    RefPath,
+    Registry,
+    StorageSettings,
+    current_registry,
+)
+from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.registry import Declaration, StageRegistry
+from stagedml.authoring.session import store_of
+from stagedml.core import config as configs
+from stagedml.core.config import RESERVED, SELF, Config
+from stagedml.core.refs import is_valid_name, parse_dref
+from stagedml.errors import UsageError
+from stagedml.store.layout import RESERVED_NAMES, UNHASHED
+
+P = ParamSpec("P")
+A = TypeVar("A", bound=Artifact)
+T = TypeVar("T")
+
+_EXEC = "stagedml-exec"
+#: `Exec[T]`: a parameter that says how a builder runs and is not part of what it builds.
+Exec = Annotated[T, _EXEC]
+
+
+class InvalidStage(UsageError):
+    """A builder's signature cannot be that of a stage."""
+
+    def __init__(self, stage: str, where: str, problem: str) -> None:
+        super().__init__(stage, where, problem)
+        self.stage, self.where, self.problem = stage, where, problem
+
+    def __str__(self) -> str:
+        return f"the stage {self.stage} ({self.where}): {self.problem}"
+
+
+class InvalidArguments(UsageError):
+    """A stage was called with arguments that it does not take; every problem is listed."""
+
+    def __init__(self, stage: str, problems: Sequence[str]) -> None:
+        super().__init__(stage, tuple(problems))
+        self.stage, self.problems = stage, tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"the stage {self.stage} cannot be called so:", *self.problems])
+
+
+class NotDeclaring(UsageError):
+    """A stage was called where nothing collects declarations."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+    def __str__(self) -> str:
+        return f"{self.stage} is a stage; declare it with `instantiate({self.stage}, ...)` or inside a stage function"
+
+
+class OutputPath(list[str]):
+    """The default of a parameter that names an output; see `output`."""
+
+    prefix: bool = False
+
+
+def output(path: str, *, prefix: bool = False) -> RefPath:
+    """Promise a file or folder; the builder gets its path with `build.path`.
+
+    Args:
+        path: relative to the realization, parts joined by `/`.
+        prefix: the path stands for all files `<path>.*`, as TensorFlow's checkpoints do.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts:
+        raise UsageError(f"output({path!r}): give a path relative to the realization, without `..`")
+    if parts[0] in UNHASHED | RESERVED_NAMES:
+        raise UsageError(f"output({path!r}): {parts[0]} is a reserved name")
+    value = OutputPath([SELF, *parts])
+    value.prefix = prefix
+    return cast(RefPath, value)
+
+
+class _NameFormatter(string.Formatter):
+    """Names of stages: `{task:lower}` lowers, and what no name may hold is refused later."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "lower":
+            return str(value).lower()
+        return str(super().format_field(value, format_spec))
+
+
+@dataclass(frozen=True)
+class Override:
+    """How a stage is declared differently for the length of a `redefine`."""
+
+    new_config: Callable[[dict[str, Any]], Any] | None
+    new_matcher: StageMatcher | None
+
+
+#: The overrides of stages deep inside a composed function, see `redefine(..., at=...)`.
+overrides: contextvars.ContextVar[Mapping[int, Override]] = contextvars.ContextVar(
+    "stagedml_overrides", default=types.MappingProxyType({})
+)
+
+
+class Stage(Generic[P, A]):
+    """A stage: called with parameters and references it declares a derivation and returns its typed reference.
+
+    `matcher`, `deterministic` and `name_template` are as given to `@stage`; `builder` is the decorated function.
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        builder: Callable[Concatenate[Build, P], None],
+        artifact: type[A],
+        name_template: str,
+        matcher: StageMatcher,
+        deterministic: bool,
+        fixed_output: bool,
+    ) -> None:
+        self.builder = builder
+        self.artifact = artifact
+        self.name_template = name_template
+        self.matcher = matcher
+        self.deterministic = deterministic
+        self.fixed_output = fixed_output
+        functools.update_wrapper(self, builder)
+        self._read_signature()
+
+    # -- what the signature says ---------------------------------------------------------------------------------
+
+    def _read_signature(self) -> None:
+        function = self.builder
+        signature = inspect.signature(function)
+        if not signature.parameters:
+            self._refuse("its first parameter must be the build")
+        rest = list(signature.parameters.values())[1:]
+        hints = typing.get_type_hints(function, include_extras=True)
+        self.__signature__ = signature.replace(parameters=rest, return_annotation=self.artifact)
+        self.checks: dict[str, schema.Check] = {}
+        self.annotations: dict[str, Any] = {}
+        self.outputs: dict[str, OutputPath] = {}
+        self.exec_checks: dict[str, schema.Check] = {}
+        self.defaults: dict[str, Any] = {}
+        self.exec_defaults: dict[str, Any] = {}
+        for parameter in rest:
+            self._read_parameter(parameter, hints)
+        check_fields(self.artifact, self.annotations, self.__name__)
+        for _, field, _, _ in string.Formatter().parse(self.name_template):
+            if field is not None and field not in self.checks:
+                self._refuse(f"its name {self.name_template!r} speaks of {field!r}, which is no parameter")
+
+    def _read_parameter(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+        name = parameter.name
+        if parameter.kind not in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            self._refuse(f"{name}: parameters must be named one by one, there is no * or **")
+        if name in RESERVED:
+            self._refuse(f"{name}: a reserved name of configs; choose another one")
+        if name not in hints:
+            self._refuse(f"{name}: annotate it with its type")
+        where = f"the stage {self.__name__}, parameter {name}"
+        annotation = hints[name]
+        default = parameter.default
+        if typing.get_origin(annotation) is Annotated and _EXEC in typing.get_args(annotation)[1:]:
+            self.exec_checks[name] = schema.compile_check(typing.get_args(annotation)[0], where)
+            if default is parameter.empty:
+                self._refuse(f"{name}: an Exec parameter needs a default")
+            self.exec_defaults[name] = default
+        elif isinstance(default, OutputPath):
+            if annotation != RefPath:
+                self._refuse(f"{name}: an output is annotated `RefPath`")
+            self.outputs[name] = default
+            self.annotations[name] = annotation
+        else:
+            self.checks[name] = schema.compile_check(annotation, where)
+            self.annotations[name] = annotation
+            if default is not parameter.empty:
+                self.defaults[name] = default
+
+    def _refuse(self, problem: str) -> typing.NoReturn:
+        code = self.builder.__code__
+        raise InvalidStage(self.__name__, f"{code.co_filename}:{code.co_firstlineno}", problem)
+
+    # -- declaring -----------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
+        registry = cast("Registry | None", kwargs.pop("r", None)) or current_registry()
+        if registry is None:
+            raise NotDeclaring(self.__name__)
+        given = self._named(args, kwargs)
+        override = overrides.get().get(id(self))
+        if override is None:
+            return self.declare(registry, given)
+        return self.declare(registry, given, override)
+
+    def declare(self, registry: Registry, given: Mapping[str, Any], override: Override | None = None) -> A:
+        """Declare the stage with the given arguments in a registry, ours or Pylightnix's own."""
+        parameters, exec_values = self.check_arguments(given)
+        if override is not None and override.new_config is not None:
+            changed = _mutable(parameters)
+            override.new_config(changed)
+            parameters, more = self.check_arguments(changed)
+            exec_values |= more
+        config = self.config(parameters)
+        text = configs.canonical(config)
+        declaration = Declaration(
+            stage=self,
+            parameters=parameters,
+            exec_values=exec_values,
+            config=config,
+            text=text,
+            dref=str(configs.reference(config)),
+            matcher=(override.new_matcher if override else None) or self.matcher,
+            caller=registries.caller(),
+        )
+        derivation = Derivation(DRef(declaration.dref), declaration.matcher, StageRealizer(self, declaration))
+        origin: ConfigSource
+        if isinstance(registry, StageRegistry):
+            registry.declare(declaration, derivation)
+            origin = registry
+        else:
+            origin = store_of(registry.S)
+            origin.add_config(text, parse_dref(declaration.dref))
+            registry.builders[DRef(declaration.dref)] = derivation
+        return cast(A, bound(self.artifact, declaration.dref, origin))
+
+    def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if not args:
+            return dict(kwargs)
+        try:
+            return dict(self.__signature__.bind_partial(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise InvalidArguments(self.__name__, [str(error)]) from None
+
+    def check_arguments(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The checked parameters, defaults included, and the Exec values given. Raises InvalidArguments."""
+        problems: list[str] = []
+        parameters: dict[str, Any] = {}
+        exec_values: dict[str, Any] = {}
+        for name, check in self.checks.items():
+            if name not in given and name not in self.defaults:
+                problems.append(f"{name}: missing")
+                continue
+            try:
+                parameters[name] = check(given[name] if name in given else self.defaults[name], name)
+            except schema.Mismatch as error:
+                problems.append(str(error))
+        for name, value in given.items():
+            if name in self.outputs:
+                problems.append(f"{name}: an output, which the stage itself names")
+            elif name in self.exec_checks:
+                try:
+                    exec_values[name] = self.exec_checks[name](value, name)
+                except schema.Mismatch as error:
+                    problems.append(str(error))
+            elif name not in self.checks:
+                problems.append(f"{name}: no such parameter; {self._suggestion(name)}")
+        if problems:
+            raise InvalidArguments(self.__name__, problems)
+        return parameters, exec_values
+
+    def _suggestion(self, name: str) -> str:
+        known = [*self.checks, *self.exec_checks]
+        close = difflib.get_close_matches(name, known, n=1)
+        return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(known)
+
+    def config(self, parameters: Mapping[str, Any]) -> Config:
+        """The config that checked parameters make. Raises InvalidConfig."""
+        own: dict[str, Any] = {} if self.fixed_output else {"code": source.fingerprint_of(self.builder)}
+        prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
+        if prefixes:
+            own["prefixes"] = prefixes
+        config: Config = {name: _plain(value) for name, value in parameters.items()}
+        config.update({name: list(path) for name, path in self.outputs.items()})
+        name = _NameFormatter().vformat(self.name_template, (), parameters)
+        if not is_valid_name(name):
+            self._refuse(f"its name comes out as {name!r}; names are made of letters, digits, `-` and `_`")
+        config["name"] = name
+        config["stagedml"] = own
+        configs.check(config, self.__name__)
+        return config
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def arguments(self, build: Build) -> dict[str, Any]:
+        """What the builder is called with, read back from the config of the derivation being built."""
+        config = build.config
+        values = {name: _typed(config[name], annotation, build.store) for name, annotation in self.annotations.items()}
+        return {**values, **build.rarg}
+
+    def run(self, build: Build) -> tuple[float, float]:
+        """Run the builder in `build.outpath`, which must exist and be empty; returns its start and stop times.
+
+        Raises:
+            MissingOutputs: it did not write what the stage promises.
+        """
+        started = mark_start(build.outpath)
+        self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
+        check_outputs(build)
+        return started, mark_stop(build.outpath)
+
+    def __repr__(self) -> str:
+        return f"<stage {self.__name__}{self.__signature__}>"
+
+
+class OwnRealizer(abc.ABC):
+    """The realizer of a derivation of ours: our engine calls `run`, Pylightnix's the object itself."""
+
+    declaration: Declaration
+
+    @abc.abstractmethod
+    def run(self, build: Build) -> tuple[float, float]:
+        """Fill `build.outpath`, which exists and is empty; returns start and stop, seconds since the epoch."""
+
+    def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The Exec values of a build: given at `realize` over declared over default. Raises InvalidArguments."""
+        if given:
+            raise InvalidArguments(self.declaration.dref, [f"{name}: it takes no Exec parameters" for name in given])
+        return {}
+
+    def __call__(
+        self, S: StorageSettings | None, dref: DRef, context: Context, arguments: Mapping[str, Any]
+    ) -> list[PylightnixPath]:
+        folder = tempfile.mkdtemp(prefix=f"{parse_dref(dref).folder[:64]}-", dir=store_of(S).layout.tmp)
+        build = Build(
+            storage=S,
+            dref=dref,
+            context={str(ref): rrefs for ref, rrefs in context.items()},
+            outpath=Path(folder),
+            arguments=self.exec_arguments(arguments),
+        )
+        self.run(build)
+        return [PylightnixPath(folder)]
+
+
+class StageRealizer(OwnRealizer):
+    """Runs the builder of a stage."""
+
+    def __init__(self, stage: Stage[..., Any], declaration: Declaration) -> None:
+        self.stage = stage
+        self.declaration = declaration
+
+    def run(self, build: Build) -> tuple[float, float]:
+        return self.stage.run(build)
+
+    def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in given if name not in self.stage.exec_checks]
+        if unknown:
+            known = ", ".join(self.stage.exec_checks) or "none"
+            problems = [f"{name}: no Exec parameter of it; there are: {known}" for name in unknown]
+            raise InvalidArguments(self.stage.__name__, problems)
+        _, checked = self.stage.check_arguments({**self.declaration.parameters, **given})
+        return {**self.stage.exec_defaults, **self.declaration.exec_values, **checked}
+
+
+def stage(
+    artifact: type[A],
+    *,
+    name: str,
+    matcher: StageMatcher | None = None,
+    deterministic: bool = True,
+    fixed_output: bool = False,
+) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
+    """Make a builder a stage.
+
+    Args:
+        artifact: the type of what it makes; every field must be a parameter or an output of the builder.
+        name: the name of its derivations; `{parameter}` and `{parameter:lower}` are filled in.
+        matcher: which realizations stand for it; default `latest()`.
+        deterministic: whether a rebuild gives the same bytes; False warns whoever would delete a realization.
+        fixed_output: the parameters say what the bytes are, as the checksum of a download does; the code is in no hash.
+
+    Raises:
+        InvalidStage, InvalidArtifactType, UnsupportedType: the builder's signature cannot be a stage's.
+    """
+
+    def decorate(builder: Callable[Concatenate[Build, P], None]) -> Stage[P, A]:
+        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output)
+
+    return decorate
+
+
+def _plain(value: Any) -> Any:
+    """A checked value as it stands in the config: references as plain text."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _mutable(value: Any) -> Any:
+    """A copy in which lists and dicts may be changed, and references are the same objects."""
+    if isinstance(value, list):
+        return [_mutable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _mutable(item) for key, item in value.items()}
+    return value
+
+
+@contextlib.contextmanager
+def overriding(stage: Stage[..., Any], override: Override) -> Iterator[None]:
+    """Let calls of one stage declare differently inside the block."""
+    token = overrides.set({**overrides.get(), id(stage): override})
+    try:
+        yield
+    finally:
+        overrides.reset(token)

@@ -1,0 +1,145 @@
+"""Configs: what a derivation is made of, as canonical JSON.
+
+A config is a dict of JSON values: strings, booleans, integers, finite floats, null, lists, and dicts with string
+keys. It is written with sorted keys and an indent of four, and a derivation's hash is the SHA-256 of exactly these
+bytes; this is Pylightnix's own rule applied to a canonical order, so Pylightnix computes the same reference.
+
+A path that starts with `__self__` names an output of the derivation itself; one that starts with a derivation reference
+names a file of an input. The names in `RESERVED` are not for parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from stagedml.core.refs import DerivationRef, is_dref, is_rref, is_valid_name
+from stagedml.errors import UsageError
+
+Json: TypeAlias = Any  # a JSON value; recursive aliases read worse than they check
+Config: TypeAlias = dict[str, Any]
+
+SELF = "__self__"
+RESERVED = ("name", "r", "S", "stagedml")
+
+
+class InvalidConfig(UsageError):
+    """A config holds values that cannot be part of one; every problem is listed."""
+
+    def __init__(self, stage: str, problems: Sequence[str]) -> None:
+        super().__init__(stage, tuple(problems))
+        self.stage, self.problems = stage, tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"the config of {self.stage} cannot be declared:", *self.problems])
+
+
+def canonical(config: Mapping[str, Json]) -> str:
+    """The one text of a config: sorted keys, indent four, ASCII."""
+    return json.dumps(config, indent=4, sort_keys=True, allow_nan=False)
+
+
+def reference(config: Mapping[str, Json]) -> DerivationRef:
+    """The derivation that a config declares."""
+    digest = hashlib.sha256(canonical(config).encode()).hexdigest()
+    return DerivationRef(digest[:32], str(config.get("name", "unnamed")))
+
+
+def problems_of(value: Json, field: str) -> Iterator[str]:
+    """Why a value cannot stand in a config, one sentence for each offending place inside it."""
+    if isinstance(value, str):
+        if value.startswith("rref:") and is_rref(value):
+            yield f"{field}: {value} is a realization; make it an input with `pinned(rref)`"
+        elif value.startswith(("dref:", "rref:")) and not is_dref(value):
+            yield f"{field}: {value!r} begins like a reference and is none"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{field}: {value!r} is not a finite number"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from problems_of(item, f"{field}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str):
+                yield from problems_of(item, f"{field}.{key}")
+            else:
+                yield f"{field}: the key {key!r} is {article(type(key).__name__)}, keys must be strings"
+    elif not (value is None or isinstance(value, (bool, int))):
+        yield f"{field}: {article(type(value).__name__)} is no JSON value; {_remedy(value)}"
+
+
+def article(noun: str) -> str:
+    """`noun` with its indefinite article."""
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
+def _remedy(value: object) -> str:
+    if isinstance(value, tuple):
+        return "pass a list"
+    if isinstance(value, (set, frozenset)):
+        return "pass a sorted list"
+    if hasattr(value, "item"):
+        return "pass a plain number: call its .item()"
+    if hasattr(value, "__fspath__"):
+        return "pass a str, or make the file an input with `fetchlocal`"
+    if callable(value):
+        return "code belongs into the builder, not into the config"
+    return "pass strings, numbers, booleans, null, lists or dicts"
+
+
+def check(config: Mapping[str, Json], stage: str) -> None:
+    """Refuse a config that is not made of JSON values alone. Raises InvalidConfig with every problem."""
+    problems = [
+        problem for field, value in config.items() if field != "stagedml" for problem in problems_of(value, field)
+    ]
+    name = config.get("name")
+    if not isinstance(name, str) or not is_valid_name(name):
+        problems.append(f"name: {name!r} is no stage name; use letters, digits, `-` and `_`")
+    if problems:
+        raise InvalidConfig(stage, problems)
+
+
+def _strings(value: Json) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+
+
+def inputs_of(config: Mapping[str, Json]) -> tuple[str, ...]:
+    """The derivations that a config refers to directly, sorted, each once."""
+    return tuple(sorted({text for text in _strings(dict(config)) if text.startswith("dref:") and is_dref(text)}))
+
+
+def is_self_path(value: Json) -> bool:
+    return isinstance(value, list) and len(value) > 1 and value[0] == SELF and all(isinstance(v, str) for v in value)
+
+
+def is_ref_path(value: Json) -> bool:
+    return isinstance(value, list) and bool(value) and is_dref(value[0]) and all(isinstance(v, str) for v in value)
+
+
+def resolve(value: Json, dref: str) -> Json:
+    """A copy of a config value in which the paths of the derivation's own outputs name the derivation."""
+    if is_self_path(value):
+        return [dref, *value[1:]]
+    if isinstance(value, list):
+        return [resolve(item, dref) for item in value]
+    if isinstance(value, dict):
+        return {key: resolve(item, dref) for key, item in value.items()}
+    return value
+
+
+def outputs_of(config: Mapping[str, Json]) -> dict[str, tuple[str, bool]]:
+    """The outputs a derivation promises: field -> (relative path, whether it is a prefix of file names)."""
+    own = config.get("stagedml")
+    prefixes = own.get("prefixes", []) if isinstance(own, dict) else []
+    return {field: ("/".join(value[1:]), field in prefixes) for field, value in config.items() if is_self_path(value)}

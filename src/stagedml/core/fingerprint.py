@@ -1,0 +1,104 @@
+"""What counts of a piece of source: its normalised text, and a digest over many of them.
+
+Normalised: parsed, then written out by rules of our own, so that it is the same on every Python version. Comments,
+formatting, docstrings and other strings that stand alone, and the annotations of signatures and local variables do not
+count; annotations in class bodies do, since dataclasses and artifacts read them. Everything else is semantic.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from blake3 import blake3
+
+VERSION = 1
+_HEADER = b"stagedml code 1\n"
+_IGNORED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_ignores", "type_params"})
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def normalised(node: ast.AST) -> str:
+    """The normalised text of a definition or statement."""
+    return "".join(_dump(node, in_class=False))
+
+
+def normalised_builder(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The normalised text of a stage's builder.
+
+    Defaults of its parameters are out, since the effective values stand in the config, and so is the `@stage` above it.
+    """
+    arguments = ast.arguments(
+        posonlyargs=node.args.posonlyargs,
+        args=node.args.args,
+        vararg=node.args.vararg,
+        kwonlyargs=node.args.kwonlyargs,
+        kw_defaults=[],
+        kwarg=node.args.kwarg,
+        defaults=[],
+    )
+    bare = ast.FunctionDef(
+        name=node.name,
+        args=arguments,
+        body=node.body,
+        decorator_list=[d for d in node.decorator_list if not is_stage(d)],
+    )
+    return normalised(bare)
+
+
+def is_stage(decorator: ast.expr) -> bool:
+    """Whether a decorator is `@stage(...)`, under whatever module name."""
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (isinstance(function, ast.Name) and function.id == "stage") or (
+        isinstance(function, ast.Attribute) and function.attr == "stage"
+    )
+
+
+def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
+    yield type(node).__name__
+    yield "("
+    for name, value in ast.iter_fields(node):
+        if name in _IGNORED_FIELDS or value is None or value == []:
+            continue
+        if name == "annotation" and not (in_class and isinstance(node, ast.AnnAssign)):
+            continue
+        if name == "returns" or (name == "simple" and isinstance(node, ast.AnnAssign)):
+            continue
+        yield f"{name}="
+        yield from _dump_value(value, in_class=isinstance(node, ast.ClassDef))
+        yield ","
+    yield ")"
+
+
+def _dump_value(value: object, *, in_class: bool) -> Iterator[str]:
+    if isinstance(value, list):
+        yield "["
+        for item in value:
+            if not _is_bare_string(item):
+                yield from _dump_value(item, in_class=in_class)
+                yield ","
+        yield "]"
+    elif isinstance(value, ast.AST):
+        yield from _dump(value, in_class=in_class)
+    else:
+        yield f"{type(value).__name__}:{value!r}"
+
+
+def _is_bare_string(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def digest(builder: str, reached: Iterable[tuple[str, str]]) -> str:
+    """The fingerprint of a builder and of what it reaches, as it stands in a config.
+
+    Args:
+        builder: its normalised text.
+        reached: (name, normalised text) of each definition, in any order. Neither modules nor paths are part of it, so
+            code may move between a notebook cell and a module.
+    """
+    hasher = blake3(_HEADER)
+    for text in (builder, *(part for unit in sorted(set(reached)) for part in unit)):
+        data = text.encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    return f"{VERSION}:{hasher.hexdigest()[:32]}"

@@ -1,0 +1,136 @@
+"""Matchers: which realizations of a derivation stand for it.
+
+A matcher is a value. It looks at the realizations that exist for one choice of inputs and either selects some of them
+or says that it is not satisfied, and then `instances` tells which instances have to be there. It must depend on what it
+is shown alone. Matchers are in no hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stagedml.errors import BuildError, UsageError
+
+
+class MetricMissing(BuildError):
+    """A matcher was to compare realizations by a metric that one of them does not have."""
+
+    def __init__(self, rref: str, metric: str, file: str) -> None:
+        super().__init__(rref, metric, file)
+        self.rref, self.metric, self.file = rref, metric, file
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rref} has no number {self.metric!r} in its {self.file}: "
+            f"let the builder write it there, or match by another metric"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One realization, as a matcher sees it."""
+
+    rref: str
+    started: float  #: when it was last built, seconds since the epoch; 0 where unknown
+    instances: tuple[int, ...]  #: the instances it stands for; () where it was not built by us
+    metric: Callable[[str, str], float | None]  #: (file, key) -> the number, None where there is none
+
+
+class Matcher(Protocol):
+    """What the planner needs of a matcher."""
+
+    @property
+    def instances(self) -> int:
+        """How many instances must exist for the matcher to be satisfied."""
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        """The realizations that stand for the derivation, or None where more are needed."""
+
+
+def coverage(candidates: Sequence[Candidate]) -> int:
+    """How many instances exist. Deterministic instances may share a realization; a foreign one counts once."""
+    known = {index for candidate in candidates for index in candidate.instances}
+    return len(known) + sum(1 for candidate in candidates if not candidate.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The `n` realizations that were built last."""
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        _require_positive("latest", "n", self.n)
+
+    @property
+    def instances(self) -> int:
+        return self.n
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        if coverage(candidates) < self.n:
+            return None
+        newest = sorted(candidates, key=lambda c: (c.started, c.rref), reverse=True)[: self.n]
+        return tuple(sorted(candidate.rref for candidate in newest))
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The realization with the best metric, once `of` instances exist. Equal ones are told apart by reference."""
+
+    metric: str
+    of: int = 1
+    lowest: bool = False
+    file: str = "metrics.json"
+
+    def __post_init__(self) -> None:
+        _require_positive("best", "of", self.of)
+
+    @property
+    def instances(self) -> int:
+        return self.of
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        if coverage(candidates) < self.of:
+            return None
+
+        def rank(candidate: Candidate) -> tuple[float, str]:
+            value = candidate.metric(self.file, self.metric)
+            if value is None:
+                raise MetricMissing(candidate.rref, self.metric, self.file)
+            return (value if self.lowest else -value, candidate.rref)
+
+        return (min(candidates, key=rank).rref,)
+
+
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """These realizations and no others; they are never built for the asking."""
+
+    rrefs: tuple[str, ...]
+
+    @property
+    def instances(self) -> int:
+        return 0
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        present = {candidate.rref for candidate in candidates}
+        return tuple(sorted(self.rrefs)) if present.issuperset(self.rrefs) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All realizations there are, at least one."""
+
+    @property
+    def instances(self) -> int:
+        return 1
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        return tuple(sorted(candidate.rref for candidate in candidates)) or None
+
+
+def _require_positive(matcher: str, argument: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{matcher}({argument}={value}): {argument} must be at least 1")

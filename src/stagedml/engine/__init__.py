@@ -1,0 +1,1 @@
+"""Planning and running: from a closure to realizations."""

@@ -1,0 +1,144 @@
+"""Showing a realize on standard error: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from stagedml.core.plan import Plan, PlanStep, Verdict
+from stagedml.core.refs import parse_dref, parse_rref
+from stagedml.engine.events import Observer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """A plan as aligned lines: verdict, stage, the start of its hash, and why."""
+    width = max((len(step.name) for step in plan.steps), default=0)
+    return [
+        f"{step.verdict.value:<7}  {step.name:<{width}}  {parse_dref(step.dref).dhash[:6]}  {_reason(step)}".rstrip()
+        for step in plan.steps
+    ]
+
+
+def _reason(step: PlanStep) -> str:
+    if step.verdict is Verdict.REUSE:
+        return ", ".join(parse_rref(rref).rhash[:6] for rref in step.rrefs)
+    return step.detail
+
+
+class LineObserver(Observer):
+    """Plain lines on a stream: for pipes, logs and tests."""
+
+    def __init__(self, stream: TextIO | None = None, *, show_plan: bool = True) -> None:
+        self._stream = stream or sys.stderr
+        self._show_plan = show_plan
+        self._last: dict[tuple[str, str], float] = {}
+
+    def _say(self, dref: str, text: str) -> None:
+        self._stream.write(f"{parse_dref(dref).name}: {text}\n")
+        self._stream.flush()
+
+    def planned(self, plan: Plan) -> None:
+        if self._show_plan:
+            self._stream.write("\n".join(plan_lines(plan)) + "\n")
+
+    def waiting(self, dref: str, owner: str) -> None:
+        self._say(dref, f"waiting for {owner}, which builds it")
+
+    def started(self, dref: str, instance: int, outpath: Path) -> None:
+        self._say(dref, "building" + f" instance {instance}" * (instance > 0))
+
+    def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        now = time.monotonic()
+        if done != total and now - self._last.get((dref, label), 0.0) < 5.0:
+            return
+        self._last[dref, label] = now
+        self._say(dref, " ".join(part for part in (label, count(done, total, unit), note) if part))
+
+    def message(self, dref: str, text: str) -> None:
+        self._say(dref, text)
+
+    def finished(self, dref: str, rref: str, seconds: float) -> None:
+        self._say(dref, f"done in {seconds:.1f} s")
+
+    def failed(self, dref: str, error: BaseException) -> None:
+        self._say(dref, f"failed: {type(error).__name__}")
+
+
+def count(done: int, total: int | None, unit: str) -> str:
+    """`3/10 steps`, or `1.5/80.0 MiB` where the unit is bytes."""
+    if unit in ("B", "bytes"):
+        megabytes = f"{done / 2**20:.1f}"
+        return f"{megabytes}/{total / 2**20:.1f} MiB" if total else f"{megabytes} MiB"
+    return f"{done}/{total} {unit}".rstrip() if total else f"{done} {unit}".rstrip()
+
+
+class TerminalObserver(Observer):
+    """One line for each build that runs, redrawn in place and gone when it is over."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def _display(self) -> Progress:
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.fields[count]}"),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._progress.start()
+        return self._progress
+
+    def _task(self, dref: str, label: str) -> TaskID:
+        if (dref, label) not in self._tasks:
+            description = f"{parse_dref(dref).name} {label}".rstrip()
+            self._tasks[dref, label] = self._display().add_task(description, total=None, count="", note="")
+        return self._tasks[dref, label]
+
+    def waiting(self, dref: str, owner: str) -> None:
+        self._display().console.print(f"{parse_dref(dref).name}: waiting for {owner}, which builds it", markup=False)
+
+    def started(self, dref: str, instance: int, outpath: Path) -> None:
+        self._task(dref, "")
+
+    def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        if (dref, "") in self._tasks:
+            self._display().remove_task(self._tasks.pop((dref, "")))
+        task = self._task(dref, label)
+        self._display().update(task, completed=done, total=total, count=count(done, total, unit), note=note)
+
+    def message(self, dref: str, text: str) -> None:
+        self._display().console.print(f"{parse_dref(dref).name}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def finished(self, dref: str, rref: str, seconds: float) -> None:
+        self._forget(dref)
+
+    def failed(self, dref: str, error: BaseException) -> None:
+        self._forget(dref)
+
+    def _forget(self, dref: str) -> None:
+        for key in [key for key in self._tasks if key[0] == dref]:
+            self._display().remove_task(self._tasks.pop(key))
+
+    def ended(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def default_observer() -> Observer:
+    """A display on standard error where that is a terminal, else nothing."""
+    return TerminalObserver() if sys.stderr.isatty() else Observer()

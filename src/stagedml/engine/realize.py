@@ -1,0 +1,545 @@
+"""The front door: plan a closure, then reuse or build each derivation in order.
+
+Planning reads the store and builds nothing. Building happens in the calling process, one derivation after the other,
+so a debugger works. Over all processes on a store there is one builder for a derivation, its direct inputs and an
+instance; whoever comes second waits and takes the first one's result.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import logging
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar, overload
+
+from stagedml.authoring.build import Build, BuildListener, derive_seed
+from stagedml.authoring.instantiate import Instantiated
+from stagedml.authoring.matchers import StageMatcher
+from stagedml.authoring.pylightnix import Closure, Derivation, DRef, RRef, StorageSettings
+from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.session import Storage, store_of, using_store
+from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
+from stagedml.core import config as configs
+from stagedml.core.matchers import Candidate, Matcher
+from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Verdict, decide
+from stagedml.core.refs import DerivationRef, parse_dref, parse_rref
+from stagedml.engine.console import default_observer
+from stagedml.engine.events import Observer
+from stagedml.engine.explain import Explainer
+from stagedml.errors import BuildError, StagedmlError, UsageError
+from stagedml.settings import read_settings
+from stagedml.store import atomic
+from stagedml.store.metadata import BuildRecord, UnreadableMetadata
+from stagedml.store.objects import Store
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+#: What `instantiate` returned, or the closure in it.
+Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
+#: Which derivations to rebuild: the targets (True), or those of some stages, names or references.
+Force: TypeAlias = "bool | Iterable[Stage[..., Any] | str]"
+_RECORDED_PACKAGES = ("pylightnix", "numpy", "tensorflow", "tf_keras", "official", "tokenizers", "torch")
+_DISTRIBUTIONS = {"official": "tf-models-official", "tf_keras": "tf-keras"}
+
+
+class BuildFailed(BuildError):
+    """A builder raised; the original exception is the cause (`__cause__`)."""
+
+    def __init__(self, dref: str, reason: str, scratch: str) -> None:
+        super().__init__(dref, reason, scratch)
+        self.dref, self.reason, self.scratch = dref, reason, scratch
+
+    def __str__(self) -> str:
+        return (
+            f"building {parse_dref(self.dref).name} failed: {self.reason}\n"
+            f"  derivation {self.dref}\n  what it had written is kept, until the next attempt, in {self.scratch}"
+        )
+
+
+class MatcherUnsatisfied(BuildError):
+    """Nothing that can be built would satisfy a matcher."""
+
+    def __init__(self, dref: str, matcher: str) -> None:
+        super().__init__(dref, matcher)
+        self.dref, self.matcher = dref, matcher
+
+    def __str__(self) -> str:
+        return f"{self.dref}: its matcher {self.matcher} is not satisfied by what is in the store or was built"
+
+
+@dataclass(frozen=True)
+class _ForeignMatcher:
+    """A matcher written for Pylightnix."""
+
+    function: Callable[[StorageSettings | None, list[RRef]], list[RRef] | None]
+    storage: StorageSettings
+    instances: int = 1
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        selected = self.function(self.storage, [RRef(candidate.rref) for candidate in candidates])
+        return None if selected is None else tuple(str(rref) for rref in selected)
+
+
+@dataclass
+class _Node:
+    """One derivation of a closure, ready to be planned."""
+
+    ref: DerivationRef
+    derivation: Derivation
+    inputs: tuple[str, ...]
+    matcher: Matcher
+    forced: bool
+    instances: int
+
+    @property
+    def dref(self) -> str:
+        return str(self.ref)
+
+
+@dataclass
+class _Run:
+    """One realize of one closure."""
+
+    store: Store
+    nodes: list[_Node]
+    targets: tuple[str, ...]
+    arguments: Mapping[str, Mapping[str, Any]]
+    offline: bool
+    mirrors: str
+    observer: Observer
+    chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    contexts: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        explainer = Explainer(self.store)
+        known: dict[str, tuple[str, ...]] = {}
+        steps = []
+        for node in self.nodes:
+            step = self._plan_step(node, known, explainer)
+            if step.verdict is Verdict.REUSE:
+                known[node.dref] = step.rrefs
+            steps.append(step)
+        return Plan(tuple(steps), self.targets)
+
+    def _plan_step(self, node: _Node, known: Mapping[str, tuple[str, ...]], explainer: Explainer) -> PlanStep:
+        def step(verdict: Verdict, cause: Cause | None, detail: str, decision: Decision | None = None) -> PlanStep:
+            build, selected = (decision.build, decision.selected) if decision else ((), ())
+            return PlanStep(node.dref, node.ref.name, verdict, cause, detail, build, selected)
+
+        unknown = [dref for dref in node.inputs if dref not in known]
+        if unknown:
+            if not self.store.realizations(node.ref):
+                return step(Verdict.BUILD, *explainer.first_build(node.ref))
+            if node.forced:
+                return step(Verdict.BUILD, Cause.FORCED, "forced")
+            return step(Verdict.DEPENDS, Cause.INPUT, "on " + ", ".join(parse_dref(dref).name for dref in unknown))
+        candidates, damaged = self._survey(node, {dref: known[dref] for dref in node.inputs})
+        decision = decide(node.matcher, candidates, damaged, instances=node.instances, forced=node.forced)
+        if decision.selected:
+            return step(Verdict.REUSE, None, "", decision)
+        if decision.cause is Cause.FIRST_BUILD:
+            if self.store.realizations(node.ref):
+                return step(Verdict.BUILD, Cause.INPUT, "other realizations of its inputs", decision)
+            return step(Verdict.BUILD, *explainer.first_build(node.ref), decision)
+        detail = {
+            Cause.FORCED: "forced",
+            Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
+            Cause.INSTANCE_MISSING: f"instance {', '.join(map(str, decision.build))} missing",
+            Cause.MATCHER: "no realization that its matcher takes",
+        }[decision.cause or Cause.MATCHER]
+        return step(Verdict.BUILD, decision.cause, detail, decision)
+
+    def _survey(self, node: _Node, inputs: Mapping[str, tuple[str, ...]]) -> tuple[list[Candidate], list[str]]:
+        """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
+        whole, damaged = [], []
+        for ref in self.store.realizations(node.ref):
+            try:
+                known = self.store.metadata(ref)
+            except UnreadableMetadata as error:
+                logger.warning("%s", error)
+                known = None
+            if known is None and not self.store.layout.context(ref).exists():
+                damaged.append(str(ref))
+                continue
+            theirs = self.store.inputs_of(ref, known)
+            if {dref: tuple(sorted(rrefs)) for dref, rrefs in theirs.items()} != inputs:
+                continue
+            if self.store.missing_outputs(ref):
+                damaged.append(str(ref))
+            else:
+                whole.append(self.store.candidate(ref, known))
+        return whole, damaged
+
+    # -- executing -----------------------------------------------------------------------------------------------
+
+    def execute(self, plan: Plan) -> None:
+        with using_store(self.store):
+            for node, step in zip(self.nodes, plan.steps, strict=True):
+                self.chosen[node.dref] = step.rrefs if step.verdict is Verdict.REUSE else self._realize(node)
+
+    def _realize(self, node: _Node) -> tuple[str, ...]:
+        inputs = {dref: tuple(sorted(self.chosen[dref])) for dref in node.inputs}
+
+        def look(forced: bool) -> Decision:
+            return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
+
+        decision = look(node.forced)
+        for instance in decision.build:
+            with self.store.building(
+                node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
+            ) as scratch:
+                if node.forced or instance in look(False).build:
+                    self._build(node, inputs, instance, scratch)
+        if decision.build:
+            decision = look(False)
+        if not decision.selected:
+            raise MatcherUnsatisfied(node.dref, repr(node.matcher))
+        return decision.selected
+
+    def _build(self, node: _Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
+        atomic.remove_tree(scratch)
+        outpath = scratch / "out"
+        outpath.mkdir(parents=True)
+        context = self._context_of(inputs)
+        self.observer.started(node.dref, instance, outpath)
+        try:
+            if isinstance(node.derivation.realizer, OwnRealizer):
+                built = [self._build_own(node, node.derivation.realizer, context, instance, outpath)]
+            else:
+                built = self._build_foreign(node, context, outpath)
+            for tree, record in built:
+                rref = self.store.publish(node.ref, tree, context=context, inputs=inputs, build=record)
+                self.contexts[str(rref)] = context
+                self.observer.finished(node.dref, str(rref), record.stopped - record.started)
+        except Exception as error:
+            self.observer.failed(node.dref, error)
+            reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
+            raise BuildFailed(node.dref, reason, str(outpath)) from error
+        except BaseException as error:
+            self.observer.failed(node.dref, error)
+            raise
+        atomic.remove_tree(scratch)
+
+    def _build_own(
+        self, node: _Node, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
+    ) -> tuple[Path, BuildRecord]:
+        arguments = realizer.exec_arguments(self.arguments.get(node.dref, {}))
+        build = Build(
+            storage=Storage.of(self.store),
+            dref=node.dref,
+            context=context,
+            outpath=outpath,
+            instance=instance,
+            arguments=arguments,
+            offline=self.offline,
+            mirrors=self.mirrors,
+            listener=_Relay(node.dref, self.observer),
+        )
+        started, stopped = realizer.run(build)
+        return outpath, _record(instance, build.seed, started, stopped, arguments)
+
+    def _build_foreign(
+        self, node: _Node, context: Mapping[str, Sequence[str]], outpath: Path
+    ) -> list[tuple[Path, BuildRecord]]:
+        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to."""
+        layout = self.store.layout
+        storage = StorageSettings(
+            PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(outpath))
+        )
+        plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in context.items()}
+        arguments = dict(self.arguments.get(node.dref, {}))
+        started = time.time()
+        paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
+        stopped = time.time()
+        return [
+            (Path(path), _record(index, derive_seed(0, index), started, stopped, arguments))
+            for index, path in enumerate(paths)
+        ]
+
+    def instances_of(self, dref: str, count: int) -> list[RRef]:
+        """The realizations of the first instances of a target, in order; of several of one instance, the latest."""
+        node = next(node for node in self.nodes if node.dref == dref)
+        candidates, _ = self._survey(node, {ref: tuple(sorted(self.chosen[ref])) for ref in node.inputs})
+        candidates.sort(key=lambda candidate: (candidate.started, candidate.rref))
+        by_instance = {index: candidate.rref for candidate in candidates for index in candidate.instances}
+        foreign = iter(candidate.rref for candidate in candidates if not candidate.instances)
+        return [RRef(by_instance[index] if index in by_instance else next(foreign)) for index in range(count)]
+
+    def _context_of(self, inputs: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+        """Everything that a realization with these direct inputs rests on."""
+        context: dict[str, list[str]] = {}
+        for dref, rrefs in inputs.items():
+            for rref in rrefs:
+                if rref not in self.contexts:
+                    self.contexts[rref] = self.store.context(parse_rref(rref))
+                for other, others in self.contexts[rref].items():
+                    context[other] = sorted({*context.get(other, ()), *others})
+            context[dref] = sorted(rrefs)
+        return context
+
+
+class _Relay(BuildListener):
+    """Passes on what a build reports, with the name of its derivation."""
+
+    def __init__(self, dref: str, observer: Observer) -> None:
+        self.dref, self.observer = dref, observer
+
+    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        self.observer.progress(self.dref, label, done, total, unit, note)
+
+    def message(self, text: str) -> None:
+        self.observer.message(self.dref, text)
+
+
+def _record(instance: int, seed: int, started: float, stopped: float, arguments: Mapping[str, Any]) -> BuildRecord:
+    return BuildRecord(
+        instance=instance,
+        seed=seed,
+        started=started,
+        stopped=stopped,
+        host=socket.gethostname(),
+        user=_user(),
+        arguments=dict(arguments),
+        environment=_environment(),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name
+        return str(os.getuid())
+
+
+def _environment() -> dict[str, Any]:
+    packages = {}
+    for module in _RECORDED_PACKAGES:
+        if module in sys.modules:
+            try:
+                packages[module] = importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
+
+
+# -- the functions that users call -----------------------------------------------------------------------------------
+
+
+def _prepare(
+    target: Target[Any],
+    *,
+    force: Force,
+    args: Mapping[str, Any] | None,
+    instances: int,
+    offline: bool | None,
+    observer: Observer | None,
+) -> tuple[Any, _Run]:
+    closure = target if isinstance(target, Closure) else target[1]
+    if not isinstance(closure, Closure):
+        raise UsageError(f"{target!r} cannot be realized; pass what `instantiate(stage, ...)` returned")
+    result = closure.result if isinstance(target, Closure) else target[0]
+    store = store_of(closure.S)
+    targets = tuple(str(dref) for dref in closure.targets)
+    storage = Storage.of(store)
+    nodes = []
+    for derivation in closure.derivations:
+        ref = parse_dref(derivation.dref)
+        matcher = derivation.matcher
+        nodes.append(
+            _Node(
+                ref=ref,
+                derivation=derivation,
+                inputs=configs.inputs_of(store.config(ref)),
+                matcher=matcher.rule if isinstance(matcher, StageMatcher) else _ForeignMatcher(matcher, storage),
+                forced=False,
+                instances=instances if str(ref) in targets else 0,
+            )
+        )
+    _force(nodes, targets, force)
+    settings = read_settings()
+    return result, _Run(
+        store=store,
+        nodes=nodes,
+        targets=targets,
+        arguments=_arguments(nodes, args or {}),
+        offline=settings.offline if offline is None else offline,
+        mirrors=settings.mirrors,
+        observer=observer or default_observer(),
+    )
+
+
+def _force(nodes: Iterable[_Node], targets: Sequence[str], force: Force) -> None:
+    if isinstance(force, bool):
+        for node in nodes:
+            node.forced = force and node.dref in targets
+        return
+    for what in [force] if isinstance(force, (str, Stage)) else force:
+        meant = [node for node in nodes if _is_meant(node, what)]
+        if not meant:
+            names = ", ".join(sorted({node.ref.name for node in nodes}))
+            raise UsageError(f"force: {what} is not in this closure, which holds {names}")
+        for node in meant:
+            node.forced = True
+
+
+def _is_meant(node: _Node, what: Stage[..., Any] | str) -> bool:
+    if isinstance(what, str):
+        return what in (node.dref, node.ref.name)
+    realizer = node.derivation.realizer
+    return isinstance(realizer, StageRealizer) and realizer.stage is what
+
+
+def _arguments(nodes: Sequence[_Node], args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Exec values for each derivation. Plain names go to every stage that has them, references to one derivation."""
+    given: dict[str, dict[str, Any]] = {}
+    by_dref = {node.dref: node for node in nodes}
+    for name, value in args.items():
+        if name in by_dref:
+            given.setdefault(name, {}).update(value)
+            continue
+        takers = [
+            node
+            for node in nodes
+            if isinstance(node.derivation.realizer, StageRealizer)
+            and name in node.derivation.realizer.stage.exec_checks
+        ]
+        if not takers:
+            known = {
+                exec_name
+                for node in nodes
+                if isinstance(node.derivation.realizer, StageRealizer)
+                for exec_name in node.derivation.realizer.stage.exec_checks
+            }
+            raise UsageError(
+                f"args: no stage here has an Exec parameter {name!r}; there are: {', '.join(sorted(known))}"
+            )
+        for node in takers:
+            given.setdefault(node.dref, {}).setdefault(name, value)
+    for node in nodes:
+        if node.dref in given and isinstance(node.derivation.realizer, OwnRealizer):
+            node.derivation.realizer.exec_arguments(given[node.dref])
+    return given
+
+
+def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Plan:
+    """What `realize` would do, and why; nothing is built."""
+    _, run = _prepare(target, force=force, args=None, instances=instances, offline=None, observer=Observer())
+    return run.plan()
+
+
+def _run(run: _Run) -> None:
+    drawn = run.plan()
+    try:
+        run.observer.planned(drawn)
+        run.execute(drawn)
+    finally:
+        run.observer.ended()
+
+
+@overload
+def realize(
+    target: Target[Any],
+    *,
+    force: Force = ...,
+    args: Mapping[str, Any] | None = ...,
+    offline: bool | None = ...,
+    observer: Observer | None = ...,
+    dry_run: Literal[False] = ...,
+) -> RRef: ...
+@overload
+def realize(
+    target: Target[Any],
+    *,
+    force: Force = ...,
+    args: Mapping[str, Any] | None = ...,
+    offline: bool | None = ...,
+    observer: Observer | None = ...,
+    dry_run: Literal[True],
+) -> Plan: ...
+def realize(
+    target: Target[Any],
+    *,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    offline: bool | None = None,
+    observer: Observer | None = None,
+    dry_run: bool = False,
+) -> RRef | Plan:
+    """Make sure that a stage and everything behind it is in the store; build what is not there.
+
+    Args:
+        target: what `instantiate` returned; it must have one result.
+        force: rebuild the target (True), or the given stages, names or references.
+        args: values of Exec parameters: a name for all stages that have it, or a reference and a dict for one.
+        offline: never try the network; default what `STAGEDML_OFFLINE` says.
+        observer: listens to what happens; default a display on standard error where that is a terminal.
+        dry_run: return the plan and build nothing.
+
+    Returns:
+        the realization that the target's matcher selects.
+
+    Raises:
+        UsageError: the target has several results; use `realize_many`.
+        BuildFailed: a builder raised.
+        MatcherUnsatisfied: what was built is not what a matcher wants.
+    """
+    result, run = _prepare(target, force=force, args=args, instances=0, offline=offline, observer=observer)
+    if len(run.targets) != 1:
+        raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
+    if dry_run:
+        return run.plan()
+    _run(run)
+    rrefs = run.chosen[run.targets[0]]
+    if len(rrefs) != 1:
+        raise UsageError(f"{run.targets[0]} has {len(rrefs)} realizations by its matcher; use `realize_many`")
+    return RRef(rrefs[0])
+
+
+def realize_many(
+    target: Target[Any],
+    *,
+    instances: int | None = None,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    offline: bool | None = None,
+    observer: Observer | None = None,
+) -> Any:
+    """As `realize`, for any number of results and instances.
+
+    Args:
+        instances: build this many instances of each target, each with a seed of its own, and return them all, in order;
+            default those that the matcher selects.
+
+    Returns:
+        the stage function's result with every reference replaced by the list of its realizations.
+    """
+    if instances is not None and instances < 1:
+        raise UsageError(f"instances={instances}: ask for at least one")
+    result, run = _prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
+    _run(run)
+
+    def realized(dref: str) -> list[RRef]:
+        return run.instances_of(dref, instances) if instances else [RRef(rref) for rref in run.chosen[dref]]
+
+    return _replace(result, realized)
+
+
+def _replace(value: Any, realized: Callable[[str], list[RRef]]) -> Any:
+    if isinstance(value, str):
+        return realized(str(value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replace(item, realized) for item in value)
+    if isinstance(value, dict):
+        return {key: _replace(item, realized) for key, item in value.items()}
+    return value

@@ -1,0 +1,73 @@
+"""The environment, read once into one frozen value.
+
+| variable | meaning |
+| --- | --- |
+| `PYLIGHTNIX_ROOT`, `STAGEDML_ROOT` | the folder that holds storage and scratch; default `~/_pylightnix` |
+| `PYLIGHTNIX_STORAGE` | the storage alone; default `<root>/store-v0` |
+| `PYLIGHTNIX_TMP` | where builders of plain Pylightnix stages work; default `<root>/tmp` |
+| `STAGEDML_EXPERIMENTS` | the folder of the user's links into the store; default `<root>/roots` |
+| `STAGEDML_MIRRORS` | folders and URLs that are asked before the network |
+| `STAGEDML_OFFLINE` | `1`: never try the network |
+| `STAGEDML_DURABLE` | `0`: publish without fsync, for stores that may be lost |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedml.errors import UsageError
+
+STORAGE_NAME = "store-v0"  # Pylightnix's name for its storage version 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and how they are done, as the environment says."""
+
+    root: Path
+    storage: Path
+    tmp: Path
+    experiments: Path
+    mirrors: str
+    offline: bool
+    durable: bool
+
+
+def read_settings(
+    environment: Mapping[str, str] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    storage: str | os.PathLike[str] | None = None,
+    tmp: str | os.PathLike[str] | None = None,
+) -> Settings:
+    """Arguments over environment over defaults. A root that is given as an argument ignores the environment's paths."""
+    env = os.environ if environment is None else environment
+    paths = env if root is None else {}
+    base = Path(root or paths.get("PYLIGHTNIX_ROOT") or paths.get("STAGEDML_ROOT") or _default_root(env)).absolute()
+    return Settings(
+        root=base,
+        storage=Path(storage or paths.get("PYLIGHTNIX_STORAGE") or base / STORAGE_NAME).absolute(),
+        tmp=Path(tmp or paths.get("PYLIGHTNIX_TMP") or base / "tmp").absolute(),
+        experiments=Path(paths.get("STAGEDML_EXPERIMENTS") or base / "roots").absolute(),
+        mirrors=env.get("STAGEDML_MIRRORS", ""),
+        offline=_flag(env, "STAGEDML_OFFLINE", default=False),
+        durable=_flag(env, "STAGEDML_DURABLE", default=True),
+    )
+
+
+def _default_root(env: Mapping[str, str]) -> str:
+    return os.path.join(env.get("HOME") or "/var/run", "_pylightnix")
+
+
+def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text in ("1", "yes", "true", "on"):
+        return True
+    if text in ("0", "no", "false", "off"):
+        return False
+    if not text:
+        return default
+    raise UsageError(f"{name}={env[name]!r} is neither yes nor no: set it to 1 or 0")

@@ -1,0 +1,82 @@
+"""Where everything of a store lies.
+
+The storage is a Pylightnix storage and holds nothing that Pylightnix does not know:
+
+    <storage>/<dhash>-<name>/config.json
+    <storage>/<dhash>-<name>/<rhash>/context.json and the artifacts
+
+What is ours lies beside it, in `<storage>.stagedml/`:
+
+    version                                  the version of this layout
+    metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
+    locks/<key>.lock                         one builder at a time
+    scratch/<key>/                           where a builder works; renamed into the storage when it is done
+    quarantine/                              what was found damaged
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedml.core.refs import DerivationRef, RealizationRef
+
+LAYOUT_VERSION = 1
+
+CONFIG_FILE = "config.json"
+CONTEXT_FILE = "context.json"
+BUILD_START_FILE = "__buildstart__.txt"
+BUILD_STOP_FILE = "__buildstop__.txt"
+LOG_FOLDER = "__log__"
+
+UNHASHED = frozenset({BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER})
+#: Top-level names that a builder must not write: Pylightnix gives them a meaning.
+RESERVED_NAMES = frozenset({CONTEXT_FILE, "group.json"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one store."""
+
+    root: Path
+    storage: Path
+    tmp: Path
+
+    @property
+    def side(self) -> Path:
+        return self.storage.with_name(self.storage.name + ".stagedml")
+
+    @property
+    def version_file(self) -> Path:
+        return self.side / "version"
+
+    @property
+    def scratch(self) -> Path:
+        return self.side / "scratch"
+
+    @property
+    def locks(self) -> Path:
+        return self.side / "locks"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.side / "quarantine"
+
+    @property
+    def metadata(self) -> Path:
+        return self.side / "metadata"
+
+    def derivation(self, ref: DerivationRef) -> Path:
+        return self.storage / ref.folder
+
+    def config(self, ref: DerivationRef) -> Path:
+        return self.storage / ref.folder / CONFIG_FILE
+
+    def realization(self, ref: RealizationRef) -> Path:
+        return self.storage / ref.folder / ref.rhash
+
+    def context(self, ref: RealizationRef) -> Path:
+        return self.storage / ref.folder / ref.rhash / CONTEXT_FILE
+
+    def metadata_of(self, ref: RealizationRef) -> Path:
+        return self.metadata / ref.folder / f"{ref.rhash}.json"

@@ -1,0 +1,121 @@
+"""What is known of a realization besides its bytes: one JSON file beside the storage, in no hash.
+
+It is written before the realization is renamed into place, so a realization of ours always has it. One that was built
+several times with the same outcome keeps a record of every build; instances with equal bytes share a realization, and
+the records tell which instances it stands for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stagedml.errors import StoreError
+from stagedml.store import atomic
+from stagedml.store.hashing import Entry
+
+FORMAT = 1
+
+
+class UnreadableMetadata(StoreError):
+    """A metadata file is not what this version of StagedML writes."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: unreadable metadata ({self.reason}); remove the file to fall back on context.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """One build that ended in a realization."""
+
+    instance: int
+    seed: int
+    started: float  #: seconds since the epoch
+    stopped: float  #: seconds since the epoch
+    host: str
+    user: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)  #: the `Exec` values it ran with
+    environment: Mapping[str, Any] = field(default_factory=dict)  #: Python, platform, package versions
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Everything that is kept of a realization beside it."""
+
+    rref: str
+    digest: str  #: of the realization, 256 bits; its first half is spelt in the reference
+    content: str  #: digest of the artifacts alone
+    inputs: Mapping[str, tuple[str, ...]]  #: direct inputs: derivation -> realizations
+    files: tuple[Entry, ...]
+    builds: tuple[BuildRecord, ...]
+
+    @property
+    def instances(self) -> tuple[int, ...]:
+        return tuple(sorted({build.instance for build in self.builds}))
+
+    @property
+    def started(self) -> float:
+        """When it was last built, seconds since the epoch."""
+        return max((build.started for build in self.builds), default=0.0)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size for entry in self.files)
+
+
+def to_text(metadata: Metadata) -> str:
+    """The JSON text of a metadata file."""
+    document = {
+        "format": FORMAT,
+        "rref": metadata.rref,
+        "digest": metadata.digest,
+        "content": metadata.content,
+        "inputs": {dref: list(rrefs) for dref, rrefs in metadata.inputs.items()},
+        "builds": [dataclasses.asdict(build) for build in metadata.builds],
+        "files": [[entry.kind, entry.path, entry.size, entry.digest] for entry in metadata.files],
+    }
+    return json.dumps(document, sort_keys=True) + "\n"
+
+
+def from_text(text: str, path: str) -> Metadata:
+    """Read a metadata file's text. Raises UnreadableMetadata naming `path`."""
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise UnreadableMetadata(path, f"format {document['format']}, this version reads {FORMAT}")
+        return Metadata(
+            rref=document["rref"],
+            digest=document["digest"],
+            content=document["content"],
+            inputs={dref: tuple(rrefs) for dref, rrefs in document["inputs"].items()},
+            builds=tuple(BuildRecord(**build) for build in document["builds"]),
+            files=tuple(Entry(*entry) for entry in document["files"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableMetadata(path, f"{type(error).__name__}: {error}") from error
+
+
+def read(path: Path) -> Metadata | None:
+    """The metadata at a path, None where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return from_text(text, str(path))
+
+
+def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
+    """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock."""
+    earlier = read(path)
+    if earlier is not None and earlier.digest == metadata.digest:
+        metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_file(path, to_text(metadata), durable=durable)

@@ -1,0 +1,385 @@
+"""The store: configs and realizations, read and published.
+
+Publishing is atomic. A builder works in a scratch folder beside the storage; when it is done the tree is hashed, its
+metadata written, the folder moved to `<rhash>.tmp` inside its derivation, made read-only there (an unprivileged user
+cannot move a read-only folder to another parent), and renamed in place. A crash leaves:
+
+- before the move: scratch, which the next attempt at the same build empties;
+- after the move, before the rename: a `.tmp` folder that nobody reads, which the next publish of the same bytes
+  replaces, and metadata of a realization that is not there, which nobody reads either;
+- after the rename: the whole realization.
+
+Any number of processes may read and publish at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from blake3 import blake3
+
+from stagedml.core import config as configs
+from stagedml.core.config import Config
+from stagedml.core.matchers import Candidate
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder
+from stagedml.errors import StoreError
+from stagedml.settings import Settings
+from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store.layout import (
+    BUILD_START_FILE,
+    CONFIG_FILE,
+    CONTEXT_FILE,
+    LAYOUT_VERSION,
+    RESERVED_NAMES,
+    Layout,
+)
+from stagedml.store.metadata import BuildRecord, Metadata
+
+logger = logging.getLogger(__name__)
+
+#: derivation -> the realizations that stand for it, over everything a realization rests on
+Context = Mapping[str, Sequence[str]]
+
+
+class NotInStore(StoreError):
+    """A reference leads nowhere in this store."""
+
+    def __init__(self, ref: str, storage: str) -> None:
+        super().__init__(ref, storage)
+        self.ref, self.storage = ref, storage
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref} is not in the store {self.storage}; `stagedml ls` lists what is, `realize` builds what is not"
+        )
+
+
+class StoreUnusable(StoreError):
+    """A folder cannot serve as a store."""
+
+    def __init__(self, storage: str, reason: str) -> None:
+        super().__init__(storage, reason)
+        self.storage, self.reason = storage, reason
+
+    def __str__(self) -> str:
+        return f"the store {self.storage} cannot be used: {self.reason}"
+
+
+class Store:
+    """One store on disk. Objects are cheap; all state is in the file system, but for configs, which never change."""
+
+    def __init__(self, layout: Layout, *, durable: bool = True) -> None:
+        self.layout = layout
+        self.durable = durable
+        self._configs: dict[str, Config] = {}
+
+    @classmethod
+    def open(cls, settings: Settings, *, create: bool = True) -> Store:
+        """The store that the settings name, made if it is not there and `create` is set. Raises StoreUnusable."""
+        layout = Layout(settings.root, settings.storage, settings.tmp)
+        store = cls(layout, durable=settings.durable)
+        try:
+            store._prepare(create)
+        except OSError as error:
+            raise StoreUnusable(str(layout.storage), f"{error.strerror}: {error.filename}") from error
+        return store
+
+    def _prepare(self, create: bool) -> None:
+        layout = self.layout
+        if not create and not layout.storage.is_dir():
+            raise StoreUnusable(str(layout.storage), "there is no such folder; `store_initialize()` makes one")
+        if not create and not layout.side.is_dir():
+            return  # filled by Pylightnix alone; reading needs nothing of ours
+        for folder in (layout.storage, layout.tmp, layout.scratch, layout.locks, layout.metadata):
+            folder.mkdir(parents=True, exist_ok=True)
+        if layout.version_file.exists():
+            version = layout.version_file.read_text().strip()
+            if version != str(LAYOUT_VERSION):
+                raise StoreUnusable(
+                    str(layout.storage),
+                    f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
+                )
+        else:
+            atomic.write_file(layout.version_file, f"{LAYOUT_VERSION}\n", durable=self.durable)
+        device = layout.storage.stat().st_dev
+        for folder in (layout.scratch, layout.tmp):
+            if folder.stat().st_dev != device:
+                raise StoreUnusable(
+                    str(layout.storage),
+                    f"{folder} is on another file system, so nothing can be renamed into place; put both on one",
+                )
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.layout.storage)!r})"
+
+    # -- derivations ---------------------------------------------------------------------------------------------
+
+    def add_config(self, text: str, ref: DerivationRef) -> None:
+        """Publish the config of a derivation, given its exact text. One that is there already is left alone."""
+        folder = self.layout.derivation(ref)
+        if ref.folder in self._configs or (folder / CONFIG_FILE).exists():
+            self._configs.setdefault(ref.folder, json.loads(text))
+            return
+        temporary = self.layout.scratch / f"config-{ref.folder}-{os.getpid()}-{threading.get_ident()}"
+        atomic.remove_tree(temporary)
+        temporary.mkdir()
+        try:
+            atomic.write_file(temporary / CONFIG_FILE, text, durable=self.durable, mode=0o444)
+            with contextlib.suppress(FileExistsError):
+                self._rename_new(temporary, folder)
+        finally:
+            atomic.remove_tree(temporary)
+        self._configs[ref.folder] = json.loads(text)
+
+    def _rename_new(self, source: Path, destination: Path) -> None:
+        """Rename a folder to a name that must be free. Raises FileExistsError where it is not."""
+        try:
+            source.rename(destination)
+        except OSError as error:
+            if destination.exists():
+                raise FileExistsError(str(destination)) from error
+            raise
+        if self.durable:
+            atomic.sync_folder(destination.parent)
+
+    def config(self, ref: DerivationRef) -> Config:
+        """The config of a derivation; do not change it. Raises NotInStore."""
+        known = self._configs.get(ref.folder)
+        if known is None:
+            try:
+                known = json.loads(self.layout.config(ref).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise NotInStore(str(ref), str(self.layout.storage)) from None
+            except ValueError as error:
+                raise StoreUnusable(
+                    str(self.layout.storage), f"{self.layout.config(ref)} is damaged: {error}"
+                ) from error
+            self._configs[ref.folder] = known
+        return known
+
+    def config_of(self, dref: str) -> Config:
+        """The config of a derivation, given as text. Raises InvalidReference and NotInStore."""
+        return self.config(parse_dref(dref))
+
+    def derivations(self) -> list[DerivationRef]:
+        """Every derivation in the store, sorted."""
+        try:
+            names = sorted(os.listdir(self.layout.storage))
+        except FileNotFoundError:
+            return []
+        return [ref for ref in map(parse_folder, names) if ref is not None]
+
+    # -- realizations --------------------------------------------------------------------------------------------
+
+    def realizations(self, ref: DerivationRef) -> list[RealizationRef]:
+        """Every realization of a derivation, sorted."""
+        try:
+            names = sorted(os.listdir(self.layout.derivation(ref)))
+        except FileNotFoundError:
+            return []
+        return [RealizationRef(name, ref.dhash, ref.name) for name in names if is_rhash(name)]
+
+    def path(self, ref: RealizationRef) -> Path:
+        """The folder of a realization. Raises NotInStore where there is none."""
+        path = self.layout.realization(ref)
+        if not path.is_dir():
+            raise NotInStore(str(ref), str(self.layout.storage))
+        return path
+
+    def metadata(self, ref: RealizationRef) -> Metadata | None:
+        """What is known of a realization; None where Pylightnix built it."""
+        return metadata.read(self.layout.metadata_of(ref))
+
+    def context(self, ref: RealizationRef) -> dict[str, list[str]]:
+        """All that a realization rests on, itself not included. Raises NotInStore."""
+        try:
+            text = self.layout.context(ref).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise NotInStore(str(ref), str(self.layout.storage)) from None
+        context: dict[str, list[str]] = json.loads(text)
+        return context
+
+    def inputs_of(self, ref: RealizationRef, known: Metadata | None) -> dict[str, tuple[str, ...]]:
+        """The direct inputs of a realization, from its metadata or else from its context."""
+        if known is not None:
+            return dict(known.inputs)
+        context = self.context(ref)
+        direct = configs.inputs_of(self.config(ref.derivation))
+        return {dref: tuple(context.get(dref, ())) for dref in direct}
+
+    def missing_outputs(self, ref: RealizationRef) -> tuple[str, ...]:
+        """The declared outputs of a realization that are not on disk."""
+        folder = self.layout.realization(ref)
+        missing = []
+        for path, is_prefix in configs.outputs_of(self.config(ref.derivation)).values():
+            if not output_exists(folder, path, is_prefix):
+                missing.append(path)
+        return tuple(missing)
+
+    def started(self, ref: RealizationRef) -> float:
+        """When a realization without metadata was built, by the time of Pylightnix's start file; 0 if it has none."""
+        try:
+            return (self.layout.realization(ref) / BUILD_START_FILE).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def candidate(self, ref: RealizationRef, known: Metadata | None) -> Candidate:
+        """A realization as matchers see it."""
+        folder = self.layout.realization(ref)
+
+        def metric(file: str, key: str) -> float | None:
+            try:
+                value = json.loads((folder / file).read_text(encoding="utf-8")).get(key)
+            except (OSError, ValueError, AttributeError):
+                return None
+            return float(value) if isinstance(value, (int, float)) else None
+
+        if known is None:
+            return Candidate(str(ref), self.started(ref), (), metric)
+        return Candidate(str(ref), known.started, known.instances, metric)
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def building(
+        self,
+        ref: DerivationRef,
+        inputs: Context,
+        instance: int,
+        *,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Iterator[Path]:
+        """Be the one builder of a derivation, direct inputs and instance, over all processes on this store.
+
+        Yields an empty scratch folder's path. It is on the store's file system, belongs to this build alone, and is
+        what a failed or killed attempt leaves behind until the next attempt begins.
+        """
+        key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
+        with locks.exclusive(self.layout.locks / f"{key}.lock", on_wait=on_wait):
+            yield self.layout.scratch / key
+
+    def publish(
+        self,
+        ref: DerivationRef,
+        tree: Path,
+        *,
+        context: Context,
+        inputs: Context,
+        build: BuildRecord,
+    ) -> RealizationRef:
+        """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
+
+        Raises:
+            UnpublishableContent: the tree holds names or kinds of files that cannot be kept.
+        """
+        reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(tree / name)]
+        if reserved:
+            raise hashing.UnpublishableContent(str(tree), tuple(f"{name}: a reserved name" for name in reserved))
+        entries = hashing.scan(tree)
+        content = hashing.content_digest(entries)
+        context_text = context_json(context)
+        digest = hashing.realization_digest(content, context_text)
+        realization = hashing.realization_ref(ref, digest)
+        known = Metadata(
+            rref=str(realization),
+            digest=digest,
+            content=content,
+            inputs={dref: tuple(rrefs) for dref, rrefs in inputs.items()},
+            files=entries,
+            builds=(build,),
+        )
+        atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
+        if self.durable:
+            atomic.sync_tree(tree)
+        with locks.exclusive(self.layout.locks / f"{ref.folder}.publish.lock"):
+            metadata.merge(self.layout.metadata_of(realization), known, durable=self.durable)
+            self._install(realization, tree, known)
+        return realization
+
+    def _install(self, realization: RealizationRef, tree: Path, known: Metadata) -> None:
+        final = self.layout.realization(realization)
+        if final.is_dir():
+            if self._looks_whole(final, known):
+                atomic.remove_tree(tree)
+                return
+            self.set_aside(realization)
+        temporary = final.with_name(f"{final.name}.tmp")
+        atomic.remove_tree(temporary)
+        tree.rename(temporary)
+        atomic.make_read_only(temporary)
+        self._rename_new(temporary, final)
+
+    def _looks_whole(self, folder: Path, known: Metadata) -> bool:
+        """Whether all names and sizes are right; the bytes are not read."""
+        for entry in known.files:
+            try:
+                status = os.lstat(folder / entry.path)
+            except FileNotFoundError:
+                return False
+            if entry.kind in "fx" and status.st_size != entry.size:
+                return False
+        return (folder / CONTEXT_FILE).exists()
+
+    def set_aside(self, realization: RealizationRef) -> Path:
+        """Move a damaged realization out of the storage, into quarantine. Nothing is deleted."""
+        self.layout.quarantine.mkdir(exist_ok=True)
+        place = self.layout.quarantine / f"{realization.folder}-{realization.rhash}-{time.time_ns()}"
+        source = self.layout.realization(realization)
+        source.chmod(0o755)  # an unprivileged user cannot move a read-only folder to another parent
+        source.rename(place)
+        logger.warning("%s was damaged; what is left of it is in %s", realization, place)
+        return place
+
+
+def output_exists(folder: Path, path: str, is_prefix: bool) -> bool:
+    """Whether a declared output is there; a prefix stands for the files whose names begin with it and a dot."""
+    place = folder / path
+    if not is_prefix:
+        return os.path.lexists(place)
+    try:
+        names = os.listdir(place.parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return any(name.startswith(f"{place.name}.") for name in names)
+
+
+def context_json(context: Context) -> str:
+    """The exact text of a `context.json`, as Pylightnix writes it."""
+    return json.dumps({dref: sorted(rrefs) for dref, rrefs in context.items()}, indent=4, sort_keys=True)
+
+
+def build_key(ref: DerivationRef, inputs: Context, instance: int) -> str:
+    """What two builders must not do at once: the same derivation, direct inputs and instance."""
+    text = json.dumps([str(ref), {dref: sorted(rrefs) for dref, rrefs in inputs.items()}, instance], sort_keys=True)
+    return blake3(text.encode()).hexdigest()
+
+
+def copy_tree(source: Path, destination: Path, *, skip: Iterable[str]) -> None:
+    """Fill an empty folder with the contents of another one, by hard links where the file system allows them."""
+
+    def place(from_path: str, to_path: str) -> str:
+        try:
+            os.link(from_path, to_path, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(from_path, to_path, follow_symlinks=False)
+        return to_path
+
+    skipped = set(skip)
+    shutil.copytree(
+        source,
+        destination,
+        symlinks=True,
+        copy_function=place,
+        dirs_exist_ok=True,
+        ignore=lambda folder, names: skipped.intersection(names) if Path(folder) == source else set(),
+    )
+    for folder, _, _ in os.walk(destination):
+        os.chmod(folder, 0o755)
