@@ -1,0 +1,52 @@
+# Every target sets up what it needs: .venv, from the lock files under 3rdparty/ (see 3rdparty/bootstrap.sh).
+#
+#   make quickstart                      the main job on a small world of its own
+#   make test                            everything that is checked before a change lands, but for slow tests
+#   make test PYTHON=/path/to/python     with this interpreter (CPython 3.10-3.13)
+#   make test PYTEST_ARGS="-k store"     any further arguments of pytest
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+export PYTHON
+
+BIN := .venv/bin
+PYTEST_ARGS ?=
+TEST_WORKERS ?= 2
+
+.PHONY: help environment quickstart test test-slow lint typecheck format clean clean-venv
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: ## make or renew .venv
+	@bash 3rdparty/bootstrap.sh
+
+quickstart: environment ## generate, pre-train, fine-tune, show; the second run builds nothing
+	@$(BIN)/python examples/quickstart.py
+
+test: lint typecheck ## ruff, mypy --strict and all tests that are not slow
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: environment ## the slow tests alone
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m slow $(PYTEST_ARGS)
+
+lint: environment ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+typecheck: environment ## mypy --strict
+	$(BIN)/mypy
+
+format: environment ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove caches and build products, keep .venv
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+clean-venv: ## remove .venv, too
+	rm -rf .venv .venv.new .venv.old .venv.lock
