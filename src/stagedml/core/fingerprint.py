@@ -55,6 +55,8 @@ def is_stage(decorator: ast.expr) -> bool:
 
 
 def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
+    if isinstance(node, ast.AnnAssign) and node.value is not None and not in_class:
+        node = ast.Assign(targets=[node.target], value=node.value)
     yield type(node).__name__
     yield "("
     for name, value in ast.iter_fields(node):
