@@ -131,9 +131,9 @@ def read_checkpoint(prefix: Path) -> Arrays:
         if others := [name for name in names if not types[name].is_floating]:
             raise UnreadableCheckpoint(str(prefix), f"not in Google's layout: {', '.join(others)}")
         return {name: np.asarray(reader.get_tensor(name), dtype=np.float32) for name in names}
-    # TensorFlow raises some of its errors as the bare OpError, which names neither file nor kind.
-    except tf.errors.OpError as error:
-        raise UnreadableCheckpoint(str(prefix), error.message) from error
+    # What is wrong with the bytes comes as one of these, depending on where the reader stumbles.
+    except (tf.errors.OpError, IndexError, ValueError) as error:
+        raise UnreadableCheckpoint(str(prefix), str(error)) from error
 
 
 def write_checkpoint(prefix: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
