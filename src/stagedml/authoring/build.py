@@ -87,6 +87,7 @@ class Build(PylightnixBuild):
         dref: str,
         context: Mapping[str, Sequence[str]],
         outpath: Path,
+        scratch: Path,
         instance: int = 0,
         arguments: Mapping[str, Any] | None = None,
         offline: bool = False,
@@ -98,6 +99,7 @@ class Build(PylightnixBuild):
         super().__init__(BuildArgs(storage, DRef(dref), plain, None, None, {}, dict(arguments or {})))
         self.outpaths = Output([PylightnixPath(str(outpath))])
         self.outpath = outpath
+        self._scratch = scratch
         self.instance = instance
         self.offline = offline
         self.mirrors = mirrors
@@ -114,6 +116,12 @@ class Build(PylightnixBuild):
         """The seed of this instance, derived from the parameter `seed` (0 where there is none) and `instance`."""
         seed = self.store.config_of(self.dref).get("seed", 0)
         return derive_seed(seed if isinstance(seed, int) else 0, self.instance)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what is not to be kept, on the store's file system. Made when asked for."""
+        self._scratch.mkdir(exist_ok=True)
+        return self._scratch
 
     @property
     def log_dir(self) -> Path:

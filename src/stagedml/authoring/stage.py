@@ -18,6 +18,7 @@ import contextvars
 import difflib
 import functools
 import inspect
+import shutil
 import string
 import tempfile
 import types
@@ -102,17 +103,21 @@ def output(path: str, *, prefix: bool = False) -> RefPath:
     """Promise a file or folder; the builder gets its path with `build.path`.
 
     Args:
-        path: relative to the realization, parts joined by `/`.
+        path: relative to the realization, parts joined by `/`; `{parameter}` is filled in as in the stage's name.
         prefix: the path stands for all files `<path>.*`, as TensorFlow's checkpoints do.
     """
+    value = OutputPath([SELF, *_checked_parts(path)])
+    value.prefix = prefix
+    return cast(RefPath, value)
+
+
+def _checked_parts(path: str) -> tuple[str, ...]:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts:
         raise UsageError(f"output({path!r}): give a path relative to the realization, without `..`")
     if parts[0] in UNHASHED | RESERVED_NAMES:
         raise UsageError(f"output({path!r}): {parts[0]} is a reserved name")
-    value = OutputPath([SELF, *parts])
-    value.prefix = prefix
-    return cast(RefPath, value)
+    return parts
 
 
 class _NameFormatter(string.Formatter):
@@ -183,9 +188,10 @@ class Stage(Generic[P, A]):
         for parameter in rest:
             self._read_parameter(parameter, hints)
         check_fields(self.artifact, self.annotations, self.__name__)
-        for _, field, _, _ in string.Formatter().parse(self.name_template):
-            if field is not None and field not in self.checks:
-                self._refuse(f"its name {self.name_template!r} speaks of {field!r}, which is no parameter")
+        for template in (self.name_template, *("/".join(path[1:]) for path in self.outputs.values())):
+            for _, field, _, _ in string.Formatter().parse(template):
+                if field is not None and field not in self.checks:
+                    self._refuse(f"{template!r} speaks of {field!r}, which is no parameter of it")
 
     def _read_parameter(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
         name = parameter.name
@@ -308,7 +314,9 @@ class Stage(Generic[P, A]):
         if prefixes:
             own["prefixes"] = prefixes
         config: Config = {name: _plain(value) for name, value in parameters.items()}
-        config.update({name: list(path) for name, path in self.outputs.items()})
+        for output_name, path in self.outputs.items():
+            filled = _NameFormatter().vformat("/".join(path[1:]), (), parameters)
+            config[output_name] = [SELF, *_checked_parts(filled)]
         name = _NameFormatter().vformat(self.name_template, (), parameters)
         if not is_valid_name(name):
             self._refuse(f"its name comes out as {name!r}; names are made of letters, digits, `-` and `_`")
@@ -358,16 +366,20 @@ class OwnRealizer(abc.ABC):
     def __call__(
         self, S: StorageSettings | None, dref: DRef, context: Context, arguments: Mapping[str, Any]
     ) -> list[PylightnixPath]:
-        folder = tempfile.mkdtemp(prefix=f"{parse_dref(dref).folder[:64]}-", dir=store_of(S).layout.tmp)
+        folder = Path(tempfile.mkdtemp(prefix=f"{parse_dref(dref).folder[:64]}-", dir=store_of(S).layout.tmp))
         build = Build(
             storage=S,
             dref=dref,
             context={str(ref): rrefs for ref, rrefs in context.items()},
-            outpath=Path(folder),
+            outpath=folder,
+            scratch=folder.with_name(f"{folder.name}.scratch"),
             arguments=self.exec_arguments(arguments),
         )
-        self.run(build)
-        return [PylightnixPath(folder)]
+        try:
+            self.run(build)
+        finally:
+            shutil.rmtree(folder.with_name(f"{folder.name}.scratch"), ignore_errors=True)
+        return [PylightnixPath(str(folder))]
 
 
 class StageRealizer(OwnRealizer):

@@ -240,6 +240,7 @@ class _Run:
             dref=node.dref,
             context=context,
             outpath=outpath,
+            scratch=outpath.with_name("scratch"),
             instance=instance,
             arguments=arguments,
             offline=self.offline,

@@ -10,7 +10,8 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     version                                  the version of this layout
     metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
     locks/<key>.lock                         one builder at a time
-    scratch/<key>/                           where a builder works; renamed into the storage when it is done
+    scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
+    downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
     quarantine/                              what was found damaged
 """
 
@@ -65,6 +66,10 @@ class Layout:
     @property
     def metadata(self) -> Path:
         return self.side / "metadata"
+
+    def downloads(self, ref: DerivationRef) -> Path:
+        """Where a fetch keeps its unfinished download."""
+        return self.side / "downloads" / ref.folder
 
     def derivation(self, ref: DerivationRef) -> Path:
         return self.storage / ref.folder

@@ -1,0 +1,1 @@
+"""The catalogue: recipes over `ml`, which do not know who runs them."""

@@ -1,0 +1,1 @@
+"""From data as published to what a model reads."""

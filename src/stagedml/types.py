@@ -1,0 +1,67 @@
+"""The artifact types of the catalogue: what the stages of `stagedml.stages` make and take."""
+
+from __future__ import annotations
+
+from stagedml.authoring.artifact import Artifact
+from stagedml.authoring.pylightnix import RefPath
+
+
+class File(Artifact):
+    """One file, as it was fetched."""
+
+    file: RefPath
+
+
+class Folder(Artifact):
+    """A folder, fetched as such or unpacked from an archive."""
+
+    folder: RefPath
+
+
+class Glue(Artifact):
+    """The files of one GLUE task, in the layout in which GLUE publishes them."""
+
+    task: str  # as GLUE spells it: MRPC, CoLA, SST-2, ...
+    folder: RefPath  # holds train.tsv, dev.tsv and, where the task has one, test.tsv
+
+
+class GlueTFR(Artifact):
+    """One GLUE task, tokenized for one BERT, as TFRecord files of token ids; see `stagedml.ml.records`."""
+
+    task: str
+    train: RefPath  # GLUE's train but for the held-out rows
+    valid: RefPath  # 5 % of GLUE's train, held out by a fixed rule
+    test: RefPath  # GLUE's dev, whose labels are public
+
+
+class BertCP(Artifact):
+    """A pretrained BERT checkpoint."""
+
+    bert_config: RefPath  # bert_config.json, Google's layout
+    bert_vocab: RefPath  # vocab.txt, one WordPiece a line
+    bert_ckpt: RefPath  # prefix of a TensorFlow checkpoint with Google's variable names
+    cased: bool
+
+
+class BertGlue(Artifact):
+    """A BERT that was fine-tuned on one GLUE task."""
+
+    task: str
+    checkpoint: RefPath  # prefix of a TensorFlow checkpoint: the encoder under Google's names, and the classifier
+    metrics: RefPath  # metrics.json: eval_* measured on the held-out rows, test_* on GLUE's dev
+    protocol: RefPath  # protocol.json: the operations of the training with what they measured
+    learning_rate: float
+
+
+class Text(Artifact):
+    """Plain text to pretrain on: a sentence a line, an empty line between documents."""
+
+    text: RefPath
+
+
+class ParaphraseCorpus(Text):
+    """Generated text, and a paraphrase task about it in the files that MRPC is made from."""
+
+    train_text: RefPath  # msr_paraphrase_train.txt
+    test_text: RefPath  # msr_paraphrase_test.txt
+    dev_ids: RefPath  # mrpc_dev_ids.tsv
