@@ -120,6 +120,11 @@ def test_a_zip_unpacks_with_folders_links_and_exec_bits(tmp_path: Path) -> None:
     assert modes == {"top/run": 0o777 & ~umask, "top/data": 0o666 & ~umask, "plain": 0o666 & ~umask}
 
 
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_an_empty_tar_is_an_empty_folder(tmp_path: Path, ending: str) -> None:
+    assert unpacked(tmp_path, COMPRESSORS[ending](tar_of()), f"empty.tar{ending}") == {}
+
+
 @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
 def test_a_single_packed_file_loses_its_ending(tmp_path: Path, ending: str) -> None:
     body = COMPRESSORS[ending](b"image" * 1000)

@@ -220,6 +220,11 @@ def _damage_named(tree: _Tree, member: str) -> Iterator[None]:
 
 
 def _unpack_tar(stream: IO[bytes], tree: _Tree) -> None:
+    with _damage_named(tree, ""):
+        if not any(stream.read(_TAR_BLOCK_BYTES)):
+            _check_tar_end(stream, 0, tree, "")  # nothing in it, which `tarfile` of Python 3.10 stumbles over
+            return
+        stream.seek(0)
     member_name = ""
     with _damage_named(tree, ""), tarfile.open(fileobj=stream, mode="r:") as tar:
         while True:
