@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from unprivileged import NOBODY, FailedAsNobody, as_nobody
 
 pytestmark = pytest.mark.unprivileged

@@ -1,0 +1,107 @@
+"""pyproject.toml, the lock files and the environment that is made from them agree."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import stagedml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+FRAGMENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.(added|changed|fixed|removed|format)\.md")
+
+
+def pins(lock: Path, python: str) -> dict[str, Version]:
+    """The version of each package that a lock file gives for one Python on Linux."""
+    environment = {
+        "implementation_name": "cpython",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{python}.5",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    found: dict[str, Version] = {}
+    for line in lock.read_text().splitlines():
+        if line.startswith((" ", "#")) or not line.strip():
+            continue
+        requirement = Requirement(line.removesuffix("\\").strip())
+        if requirement.marker is None or Marker(str(requirement.marker)).evaluate(environment):
+            name = canonicalize_name(requirement.name)
+            assert name not in found, f"{lock.name} pins {name} twice for Python {python}"
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "=="
+            found[name] = Version(specifier.version)
+    return found
+
+
+def project(repository: Path) -> dict[str, object]:
+    table: dict[str, object] = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def declared(repository: Path) -> list[Requirement]:
+    table = tomllib.loads((repository / "pyproject.toml").read_text())
+    lines = list(table["build-system"]["requires"]) + list(table["project"]["dependencies"])
+    for extra in table["project"]["optional-dependencies"].values():
+        lines += extra
+    return [Requirement(line) for line in lines]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_holds_what_pyproject_asks_for_on_every_python(repository: Path, python: str) -> None:
+    locked = pins(repository / "3rdparty" / "lock.txt", python)
+    for requirement in declared(repository):
+        name = canonicalize_name(requirement.name)
+        assert name in locked, f"{name} is not in the lock: run 3rdparty/relock.sh"
+        assert requirement.specifier.contains(locked[name]), f"{requirement}, but {locked[name]} is locked"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_both_locks_agree_where_they_overlap(repository: Path, python: str) -> None:
+    everything = pins(repository / "3rdparty" / "lock.txt", python)
+    for name, version in pins(repository / "3rdparty" / "lock-build.txt", python).items():
+        assert everything.get(name, version) == version
+
+
+@pytest.mark.parametrize("name", ["lock.txt", "lock-build.txt"])
+def test_a_lock_says_what_to_install_with_its_sums_and_not_from_where(repository: Path, name: str) -> None:
+    text = (repository / "3rdparty" / name).read_text()
+    assert "://" not in text
+    for line in text.splitlines():
+        assert not line.startswith("-"), f"an option of pip in a lock: {line}"
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in entry, f"no sum: {entry}"
+
+
+def test_the_supported_pythons_are_said_once_and_the_same_everywhere(repository: Path) -> None:
+    table = project(repository)
+    assert table["requires-python"] == ">=3.10,<3.14"
+    classifiers = [f"Programming Language :: Python :: {python}" for python in PYTHONS]
+    assert [item for item in table["classifiers"] if re.search(r":: 3\.\d+$", item)] == classifiers  # type: ignore[attr-defined]
+    bootstrap = (repository / "3rdparty" / "bootstrap.sh").read_text()
+    assert "(3, 10) <= sys.version_info[:2] <= (3, 13)" in bootstrap
+
+
+def test_the_package_knows_its_version_and_ships_its_types_and_licence(repository: Path) -> None:
+    assert project(repository)["version"] == stagedml.__version__
+    assert (repository / "src" / "stagedml" / "py.typed").exists()
+    assert "Apache License" in (repository / "LICENSE").read_text()
+
+
+def test_change_fragments_are_named_by_topic_and_kind(repository: Path) -> None:
+    names = {path.name for path in (repository / "docs" / "changes").iterdir()} - {"README.md"}
+    assert not {name for name in names if not FRAGMENT.fullmatch(name)}
