@@ -33,7 +33,7 @@ def _reason(step: PlanStep) -> str:
 class LineObserver(Observer):
     """Plain lines on a stream: for pipes, logs and tests."""
 
-    def __init__(self, stream: TextIO | None = None, *, show_plan: bool = True) -> None:
+    def __init__(self, stream: TextIO | None = None, *, show_plan: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._show_plan = show_plan
         self._last: dict[tuple[str, str], float] = {}
@@ -43,7 +43,7 @@ class LineObserver(Observer):
         self._stream.flush()
 
     def planned(self, plan: Plan) -> None:
-        if self._show_plan:
+        if self._show_plan and plan.builds:
             self._stream.write("\n".join(plan_lines(plan)) + "\n")
 
     def waiting(self, dref: str, owner: str) -> None:
@@ -80,7 +80,8 @@ def count(done: int, total: int | None, unit: str) -> str:
 class TerminalObserver(Observer):
     """One line for each build that runs, redrawn in place and gone when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, show_plan: bool = False) -> None:
+        self._show_plan = show_plan
         self._progress: Progress | None = None
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
@@ -107,6 +108,10 @@ class TerminalObserver(Observer):
             description = f"{parse_dref(dref).name} {label}".rstrip()
             self._tasks[dref, label] = self._display().add_task(description, total=None, count="", note="")
         return self._tasks[dref, label]
+
+    def planned(self, plan: Plan) -> None:
+        if self._show_plan and plan.builds:
+            sys.stderr.write("\n".join(plan_lines(plan)) + "\n")
 
     def waiting(self, dref: str, owner: str) -> None:
         self._display().console.print(f"{parse_dref(dref).name}: waiting for {owner}, which builds it", markup=False)
@@ -137,6 +142,11 @@ class TerminalObserver(Observer):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def shown(*, show_plan: bool) -> Observer:
+    """A display on standard error: live on a terminal, lines elsewhere; the plan first, unless all of it is reuse."""
+    return TerminalObserver(show_plan=show_plan) if sys.stderr.isatty() else LineObserver(show_plan=show_plan)
 
 
 def default_observer() -> Observer:

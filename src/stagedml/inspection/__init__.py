@@ -1,0 +1,1 @@
+"""Answers about a store, as frozen views that faces render."""
