@@ -12,7 +12,9 @@ SHELL := /usr/bin/env bash
 PYTHON ?=
 export PYTHON
 
-BIN := .venv/bin
+# A container brings an environment of its own (docker/stagedml_dev.docker), made from the same lock files.
+STAGEDML_VENV ?= .venv
+BIN := $(STAGEDML_VENV)/bin
 PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
@@ -22,7 +24,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: ## make or renew .venv
-	@bash 3rdparty/bootstrap.sh
+	@[ "$(STAGEDML_VENV)" != .venv ] || bash 3rdparty/bootstrap.sh
 
 quickstart: environment ## generate, pre-train, fine-tune, show; the second run builds nothing
 	@$(BIN)/python examples/quickstart.py
