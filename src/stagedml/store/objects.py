@@ -125,7 +125,7 @@ class Store:
     def add_config(self, text: str, ref: DerivationRef) -> None:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone."""
         folder = self.layout.derivation(ref)
-        if ref.folder in self._configs or (folder / CONFIG_FILE).exists():
+        if (folder / CONFIG_FILE).exists():  # what is remembered may have been removed meanwhile
             self._configs.setdefault(ref.folder, json.loads(text))
             return
         temporary = self.layout.scratch / f"config-{ref.folder}-{os.getpid()}-{threading.get_ident()}"
