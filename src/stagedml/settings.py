@@ -46,16 +46,20 @@ def read_settings(
     """Arguments over environment over defaults. A root that is given as an argument ignores the environment's paths."""
     env = os.environ if environment is None else environment
     paths = env if root is None else {}
-    base = Path(root or paths.get("PYLIGHTNIX_ROOT") or paths.get("STAGEDML_ROOT") or _default_root(env)).absolute()
+    base = _folder(root or paths.get("PYLIGHTNIX_ROOT") or paths.get("STAGEDML_ROOT") or _default_root(env))
     return Settings(
         root=base,
-        storage=Path(storage or paths.get("PYLIGHTNIX_STORAGE") or base / STORAGE_NAME).absolute(),
-        tmp=Path(tmp or paths.get("PYLIGHTNIX_TMP") or base / "tmp").absolute(),
-        experiments=Path(paths.get("STAGEDML_EXPERIMENTS") or base / "roots").absolute(),
+        storage=_folder(storage or paths.get("PYLIGHTNIX_STORAGE") or base / STORAGE_NAME),
+        tmp=_folder(tmp or paths.get("PYLIGHTNIX_TMP") or base / "tmp"),
+        experiments=_folder(paths.get("STAGEDML_EXPERIMENTS") or base / "roots"),
         mirrors=env.get("STAGEDML_MIRRORS", ""),
         offline=_flag(env, "STAGEDML_OFFLINE", default=False),
         durable=_flag(env, "STAGEDML_DURABLE", default=True),
     )
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 def _default_root(env: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import inspect
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from stagedml.authoring import schema
 from stagedml.authoring.pylightnix import DRef, RefPath
@@ -19,6 +19,8 @@ from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, Config
 from stagedml.core.refs import parse_dref
 from stagedml.errors import UsageError
+
+A = TypeVar("A", bound="Artifact")
 
 
 class InvalidArtifactType(UsageError):
@@ -62,6 +64,8 @@ class Artifact(DRef):
             if not str(annotation).startswith(("ClassVar", "typing.ClassVar"))
         }
         for name in own:
+            if name.startswith("_"):
+                raise InvalidArtifactType(cls.__name__, name, "fields are public: let it begin with a letter")
             if name in cls.__dict__:
                 raise InvalidArtifactType(cls.__name__, name, "fields have no default; the value comes from the stage")
             if name in RESERVED:
@@ -73,19 +77,25 @@ class Artifact(DRef):
     @classmethod
     def field_types(cls) -> dict[str, Any]:
         """The declared fields with their annotations as types."""
-        hints = typing.get_type_hints(cls)
+        try:
+            hints = typing.get_type_hints(cls)
+        except NameError as error:
+            raise schema.UnresolvedType(cls.__name__, str(error.name)) from None
         return {name: hints[name] for name in cls.artifact_fields}
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in type(self).artifact_fields:
-            close = difflib.get_close_matches(name, type(self).artifact_fields, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise AttributeError(f"{type(self).__name__} has no field {name!r}{hint}")
-        config = self._config()
-        if name not in config:
-            raise AttributeError(f"the config of {self} has no field {name!r}, which {type(self).__name__} promises")
-        value = configs.resolve(config[name], str(self))
-        return _typed(value, type(self).field_types()[name], self.__dict__.get("_source"))
+    if not TYPE_CHECKING:  # a type checker knows the fields by their annotations, and no other name is one
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in type(self).artifact_fields:
+                close = difflib.get_close_matches(name, type(self).artifact_fields, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise AttributeError(f"{type(self).__name__} has no field {name!r}{hint}")
+            config = self._config()
+            if name not in config:
+                kind = type(self).__name__
+                raise AttributeError(f"the config of {self} has no field {name!r}, which {kind} promises")
+            value = configs.resolve(config[name], str(self))
+            return _typed(value, type(self).field_types()[name], self.__dict__.get("_source"))
 
     def _config(self) -> Config:
         source = self.__dict__.get("_source")
@@ -94,6 +104,12 @@ class Artifact(DRef):
 
             source = session.current_source()
         return source.config_of(str(self))
+
+    def __copy__(self: A) -> A:
+        return self  # as immutable as the string that it is, and still of the same store
+
+    def __deepcopy__(self: A, memo: dict[int, Any]) -> A:
+        return self
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (str(self),)

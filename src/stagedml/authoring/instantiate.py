@@ -26,6 +26,9 @@ class Instantiated(tuple[Any, Any], Generic[R]):
     def __new__(cls, result: R, closure: Closure) -> Instantiated[R]:
         return super().__new__(cls, (result, closure))
 
+    def __getnewargs__(self) -> tuple[R, Closure]:
+        return self.result, self.closure  # copies call __new__ with both, not with one tuple
+
     @property
     def result(self) -> R:
         """What the stage function returned."""

@@ -38,6 +38,10 @@ class InvalidLens(UsageError):
         return f"{self.path}: {self.problem}"
 
 
+class NoSuchField(InvalidLens, AttributeError):
+    """A lens was asked for a field that is not there; `hasattr` and `getattr` with a default understand it."""
+
+
 class Lens:
     """A place inside a reference, a build or a dict; made by `mklens`."""
 
@@ -83,7 +87,7 @@ class Lens:
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(sorted(fields))
-            raise InvalidLens(self._path, f"has no field {name!r}; {hint}")
+            raise NoSuchField(self._path, f"has no field {name!r}; {hint}")
         owner = self._value if isinstance(self._value, dict) else None
         return Lens(self._store, fields[name], f"{self._path}.{name}", self._context, self._build, owner, name)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ParamSpec, TypeVar, cast
 
+from stagedml.authoring import schema
 from stagedml.authoring.artifact import Artifact, bound
 from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
 from stagedml.authoring.matchers import StageMatcher, latest
@@ -14,7 +15,7 @@ from stagedml.authoring.registry import Declaration, StageRegistry, caller
 from stagedml.authoring.stage import NotDeclaring, Override, OwnRealizer, Stage, overriding
 from stagedml.core import config as configs
 from stagedml.core.config import Config
-from stagedml.core.refs import RealizationRef, is_dref, parse_rref
+from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.store.layout import CONTEXT_FILE, UNHASHED
 from stagedml.store.objects import copy_tree
@@ -59,42 +60,56 @@ def redefine(
     leaves nothing behind.
 
     Args:
-        stage: a stage, or a function that composes stages and returns one reference. new_config: changes the
-        parameters it is given, a dict; `mklens(parameters).learning_rate.val = 1e-5` works on it. new_matcher: which
-        realizations stand for it. at: the stage inside a composed function that is meant, wherever it is called;
-        default the one it returns.
+        stage: a stage, or a function that composes stages and returns one reference.
+        new_config: changes the parameters it is given, a dict; `mklens(parameters).learning_rate.val = 1e-5` works on
+            it.
+        new_matcher: which realizations stand for it.
+        at: the stage inside a composed function that is meant, wherever it is called; default the one it returns.
 
     Raises:
         InvalidArguments: when called, if `new_config` leaves unknown names or values of wrong types.
-        CannotRedefine: when called, if the function does not return what one of our stages declared.
+        CannotRedefine: when called, if the function does not return what one of our stages declared, or never calls
+            the stage that `at` names.
     """
-    override = Override(new_config, new_matcher)
     name = getattr(stage, "__name__", repr(stage))
     meant: Any = at or (stage if isinstance(stage, Stage) else None)
 
     @functools.wraps(stage)
     def variant(*args: P.args, **kwargs: P.kwargs) -> R:
-        if meant is not None:
-            with overriding(meant, override):
-                return stage(*args, **kwargs)
-        return _redeclared(name, stage(*args, **kwargs), override)
+        override = Override(new_config, new_matcher)
+        if meant is None:
+            earlier = frozenset(_registry(name).declarations)
+            return _redeclared(name, stage(*args, **kwargs), override, earlier)
+        with overriding(meant, override):
+            result = stage(*args, **kwargs)
+        if not override.used:
+            raise CannotRedefine(name, f"it never calls the stage {meant.__name__}, which `at=` names")
+        return result
 
     return variant
 
 
-def _redeclared(name: str, result: R, override: Override) -> R:
-    registry = current_registry()
-    if not isinstance(registry, StageRegistry):
-        raise NotDeclaring(name)
+def _redeclared(name: str, result: R, override: Override, earlier: Collection[str]) -> R:
+    registry = _registry(name)
     original = registry.declarations.get(str(result)) if is_dref(result) else None
     if original is None or original.stage is None:
         raise CannotRedefine(name, "it does not return the reference of one stage; name the stage to change with `at=`")
-    derivation = registry.withdraw(original)
     matched = Override(override.new_config, override.new_matcher or original.matcher)
-    declared: object = original.stage.declare(registry, {**original.parameters, **original.exec_values}, matched)
+    given = {**original.parameters, **original.exec_values}
+    if original.dref in earlier:  # someone else's, too: with another matcher it is a conflict
+        return cast(R, original.stage.declare(registry, given, matched))
+    derivation = registry.withdraw(original)
+    declared: object = original.stage.declare(registry, given, matched)
     if str(declared) != original.dref:
         registry.declare(original, derivation)  # others may need it; what nobody needs is never written
     return cast(R, declared)
+
+
+def _registry(name: str) -> StageRegistry:
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring(name)
+    return registry
 
 
 def pinned(rref: str, artifact: type[A]) -> A:
@@ -109,9 +124,7 @@ def pinned(rref: str, artifact: type[A]) -> A:
     Raises:
         NotInStore: there is no such realization.
     """
-    registry = current_registry()
-    if not isinstance(registry, StageRegistry):
-        raise NotDeclaring("pinned")
+    registry = _registry("pinned")
     source = parse_rref(rref)
     registry.store.path(source)
     config = _pinned_config(registry.store.config(source.derivation), rref, artifact)
@@ -138,6 +151,12 @@ def _pinned_config(original: Config, rref: str, artifact: type[Artifact]) -> Con
     elsewhere = [name for name, value in fields.items() if configs.inputs_of({name: value})]
     if elsewhere:
         raise CannotPin(rref, artifact.__name__, f"{', '.join(elsewhere)} leads into other derivations; pin those")
+    for name, annotation in artifact.field_types().items():
+        try:
+            check = schema.compile_check(annotation, f"{artifact.__name__}.{name}")
+            check(configs.resolve(fields[name], dref_of(rref)), name)
+        except schema.Mismatch as error:
+            raise CannotPin(rref, artifact.__name__, "; ".join(error.problems)) from None
     own: dict[str, Any] = {"pinned": str(rref)}
     prefixes = [name for name in original.get("stagedml", {}).get("prefixes", []) if name in fields]
     if prefixes:

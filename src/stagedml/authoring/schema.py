@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
 from stagedml.authoring.pylightnix import DRef, RefPath
-from stagedml.core.config import article, is_ref_path, is_self_path
+from stagedml.core.config import article, is_ref_path
 from stagedml.errors import UsageError
 
 #: Takes a value and a field name; returns the value as it is stored, or raises Mismatch.
@@ -34,15 +34,30 @@ class UnsupportedType(UsageError):
         )
 
 
+class UnresolvedType(UsageError):
+    """An annotation names something that does not exist when the program runs."""
+
+    def __init__(self, where: str, name: str) -> None:
+        super().__init__(where, name)
+        self.where, self.name = where, name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: its annotations speak of {self.name!r}, which is not known where they are read; define or "
+            f"import it at the top of the module, and not for type checkers only"
+        )
+
+
 class Mismatch(Exception):
     """A value is not of the type that was asked for. Caught by whoever knows the stage."""
 
-    def __init__(self, field: str, wanted: str, got: str) -> None:
-        super().__init__(field, wanted, got)
-        self.field, self.wanted, self.got = field, wanted, got
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
 
-    def __str__(self) -> str:
-        return f"{self.field}: wanted {self.wanted}, got {self.got}"
+    @classmethod
+    def of(cls, field: str, wanted: str, value: object) -> Mismatch:
+        return cls([f"{field}: wanted {wanted}, got {describe(value)}"])
 
 
 def describe(value: object) -> str:
@@ -93,46 +108,46 @@ def _anything(value: Any, field: str) -> Any:
 
 
 def _ref_path(value: Any, field: str) -> Any:
-    if is_ref_path(value) or is_self_path(value):
+    if is_ref_path(value):
         return list(value)
-    raise Mismatch(field, "a RefPath such as `artifact.field`", describe(value))
+    raise Mismatch.of(field, "a RefPath such as `artifact.field`", value)
 
 
 def _nothing(value: Any, field: str) -> Any:
     if value is None:
         return None
-    raise Mismatch(field, "None", describe(value))
+    raise Mismatch.of(field, "None", value)
 
 
 def _string(value: Any, field: str) -> Any:
     if isinstance(value, str) and not isinstance(value, DRef):
-        return str(value)
-    raise Mismatch(field, "str", describe(value))
+        return str.__str__(value)  # of an enumeration's member, its value and not its name
+    raise Mismatch.of(field, "str", value)
 
 
 def _boolean(value: Any, field: str) -> Any:
     if isinstance(value, bool):
         return value
-    raise Mismatch(field, "bool", describe(value))
+    raise Mismatch.of(field, "bool", value)
 
 
 def _integer(value: Any, field: str) -> Any:
     if type(value) is int:
         return value
-    raise Mismatch(field, "int", describe(value))
+    raise Mismatch.of(field, "int", value)
 
 
 def _number(value: Any, field: str) -> Any:
     if type(value) in (int, float):
         return float(value)
-    raise Mismatch(field, "float", describe(value))
+    raise Mismatch.of(field, "float", value)
 
 
 def _instance_of(artifact: type) -> Check:
     def check(value: Any, field: str) -> Any:
         if isinstance(value, artifact):
             return value
-        raise Mismatch(field, artifact.__name__, describe(value))
+        raise Mismatch.of(field, artifact.__name__, value)
 
     return check
 
@@ -141,7 +156,7 @@ def _one_of(choices: tuple[Any, ...]) -> Check:
     def check(value: Any, field: str) -> Any:
         if any(type(value) is type(choice) and value == choice for choice in choices):
             return value
-        raise Mismatch(field, "one of " + ", ".join(map(repr, choices)), describe(value))
+        raise Mismatch.of(field, "one of " + ", ".join(map(repr, choices)), value)
 
     return check
 
@@ -153,7 +168,7 @@ def _any_of(checks: list[Check], wanted: str) -> Check:
                 return option(value, field)
             except Mismatch:
                 continue
-        raise Mismatch(field, wanted, describe(value))
+        raise Mismatch.of(field, wanted, value)
 
     return check
 
@@ -161,8 +176,8 @@ def _any_of(checks: list[Check], wanted: str) -> Check:
 def _list_of(item: Check) -> Check:
     def check(value: Any, field: str) -> Any:
         if not isinstance(value, list):
-            raise Mismatch(field, "list", describe(value))
-        return [item(element, f"{field}[{index}]") for index, element in enumerate(value)]
+            raise Mismatch.of(field, "list", value)
+        return _all_of((item, element, f"{field}[{index}]") for index, element in enumerate(value))
 
     return check
 
@@ -170,7 +185,23 @@ def _list_of(item: Check) -> Check:
 def _dict_of(item: Check) -> Check:
     def check(value: Any, field: str) -> Any:
         if not isinstance(value, dict):
-            raise Mismatch(field, "dict", describe(value))
-        return {key: item(element, f"{field}.{key}") for key, element in value.items()}
+            raise Mismatch.of(field, "dict", value)
+        return dict(
+            zip(value, _all_of((item, element, f"{field}.{key}") for key, element in value.items()), strict=True)
+        )
 
     return check
+
+
+def _all_of(checks: Iterable[tuple[Check, Any, str]]) -> list[Any]:
+    """The checked values. Raises Mismatch with the problems of all of them."""
+    values: list[Any] = []
+    problems: list[str] = []
+    for check, value, field in checks:
+        try:
+            values.append(check(value, field))
+        except Mismatch as error:
+            problems.extend(error.problems)
+    if problems:
+        raise Mismatch(problems)
+    return values

@@ -129,16 +129,18 @@ class _NameFormatter(string.Formatter):
         return str(super().format_field(value, format_spec))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Override:
     """How a stage is declared differently for the length of a `redefine`."""
 
     new_config: Callable[[dict[str, Any]], Any] | None
     new_matcher: StageMatcher | None
 
+    used: bool = False
 
-#: The overrides of stages deep inside a composed function, see `redefine(..., at=...)`.
-overrides: contextvars.ContextVar[Mapping[int, Override]] = contextvars.ContextVar(
+
+#: The overrides of stages deep inside a composed function, innermost `redefine(..., at=...)` first.
+overrides: contextvars.ContextVar[Mapping[int, tuple[Override, ...]]] = contextvars.ContextVar(
     "stagedml_overrides", default=types.MappingProxyType({})
 )
 
@@ -160,6 +162,8 @@ class Stage(Generic[P, A]):
         deterministic: bool,
         fixed_output: bool,
     ) -> None:
+        if not inspect.isfunction(inspect.unwrap(builder)):
+            raise InvalidStage(repr(builder), name_template, "a builder is a function")
         self.builder = builder
         self.artifact = artifact
         self.name_template = name_template
@@ -173,11 +177,20 @@ class Stage(Generic[P, A]):
 
     def _read_signature(self) -> None:
         function = self.builder
+        if any(is_kind(function) for is_kind in (inspect.iscoroutinefunction, inspect.isgeneratorfunction)):
+            self._refuse("calling it would not run it; a builder neither awaits nor yields")
         signature = inspect.signature(function)
         if not signature.parameters:
             self._refuse("its first parameter must be the build")
-        rest = list(signature.parameters.values())[1:]
-        hints = typing.get_type_hints(function, include_extras=True)
+        first, *rest = signature.parameters.values()
+        try:
+            hints = typing.get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise schema.UnresolvedType(f"the stage {self.__name__}", str(error.name)) from None
+        wanted = hints.get(first.name, Build)
+        positional = first.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if not positional or not (isinstance(wanted, type) and issubclass(Build, wanted)):
+            self._refuse("its first parameter must be the build")
         self.__signature__ = signature.replace(parameters=rest, return_annotation=self.artifact)
         self.checks: dict[str, schema.Check] = {}
         self.annotations: dict[str, Any] = {}
@@ -188,10 +201,22 @@ class Stage(Generic[P, A]):
         for parameter in rest:
             self._read_parameter(parameter, hints)
         check_fields(self.artifact, self.annotations, self.__name__)
-        for template in (self.name_template, *("/".join(path[1:]) for path in self.outputs.values())):
-            for _, field, _, _ in string.Formatter().parse(template):
-                if field is not None and field not in self.checks:
-                    self._refuse(f"{template!r} speaks of {field!r}, which is no parameter of it")
+        for path in self.outputs.values():
+            self._read_template("/".join(path[1:]))
+        for literal in self._read_template(self.name_template):
+            if not is_valid_name(literal):
+                self._refuse(f"its name {self.name_template!r}: names are made of letters, digits, `-` and `_`")
+
+    def _read_template(self, template: str) -> list[str]:
+        """Check the fields of a name or an output's path; returns the text between them."""
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            self._refuse(f"{template!r} is no template: {error}")
+        for _, field, _, _ in parts:
+            if field is not None and field not in self.checks:
+                self._refuse(f"{template!r} speaks of {field!r}, which is no parameter of it")
+        return [literal for literal, *_ in parts if literal]
 
     def _read_parameter(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
         name = parameter.name
@@ -221,7 +246,7 @@ class Stage(Generic[P, A]):
                 self.defaults[name] = default
 
     def _refuse(self, problem: str) -> typing.NoReturn:
-        code = self.builder.__code__
+        code = inspect.unwrap(self.builder).__code__
         raise InvalidStage(self.__name__, f"{code.co_filename}:{code.co_firstlineno}", problem)
 
     # -- declaring -----------------------------------------------------------------------------------------------
@@ -231,19 +256,20 @@ class Stage(Generic[P, A]):
         if registry is None:
             raise NotDeclaring(self.__name__)
         given = self._named(args, kwargs)
-        override = overrides.get().get(id(self))
-        if override is None:
-            return self.declare(registry, given)
-        return self.declare(registry, given, override)
+        return self.declare(registry, given, *overrides.get().get(id(self), ()))
 
-    def declare(self, registry: Registry, given: Mapping[str, Any], override: Override | None = None) -> A:
-        """Declare the stage with the given arguments in a registry, ours or Pylightnix's own."""
+    def declare(self, registry: Registry, given: Mapping[str, Any], *changes: Override) -> A:
+        """Declare the stage with the given arguments, changed so, in a registry, ours or Pylightnix's own."""
         parameters, exec_values = self.check_arguments(given)
-        if override is not None and override.new_config is not None:
-            changed = _mutable(parameters)
-            override.new_config(changed)
-            parameters, more = self.check_arguments(changed)
-            exec_values |= more
+        matcher = self.matcher
+        for override in changes:
+            override.used = True
+            matcher = override.new_matcher or matcher
+            if override.new_config is not None:
+                changed = _mutable(parameters)
+                override.new_config(changed)
+                parameters, more = self.check_arguments(changed)
+                exec_values |= more
         config = self.config(parameters)
         text = configs.canonical(config)
         declaration = Declaration(
@@ -253,7 +279,7 @@ class Stage(Generic[P, A]):
             config=config,
             text=text,
             dref=str(configs.reference(config)),
-            matcher=(override.new_matcher if override else None) or self.matcher,
+            matcher=matcher,
             caller=registries.caller(),
         )
         derivation = Derivation(DRef(declaration.dref), declaration.matcher, StageRealizer(self, declaration))
@@ -285,9 +311,12 @@ class Stage(Generic[P, A]):
                 problems.append(f"{name}: missing")
                 continue
             try:
-                parameters[name] = check(given[name] if name in given else self.defaults[name], name)
+                value = check(given[name] if name in given else self.defaults[name], name)
             except schema.Mismatch as error:
-                problems.append(str(error))
+                problems.extend(error.problems)
+            else:
+                problems.extend(configs.problems_of(value, name))
+                parameters[name] = value
         for name, value in given.items():
             if name in self.outputs:
                 problems.append(f"{name}: an output, which the stage itself names")
@@ -295,7 +324,7 @@ class Stage(Generic[P, A]):
                 try:
                     exec_values[name] = self.exec_checks[name](value, name)
                 except schema.Mismatch as error:
-                    problems.append(str(error))
+                    problems.extend(error.problems)
             elif name not in self.checks:
                 problems.append(f"{name}: no such parameter; {self._suggestion(name)}")
         if problems:
@@ -308,22 +337,26 @@ class Stage(Generic[P, A]):
         return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(known)
 
     def config(self, parameters: Mapping[str, Any]) -> Config:
-        """The config that checked parameters make. Raises InvalidConfig."""
+        """The config that checked parameters make. Raises InvalidStage where they give no proper name."""
         own: dict[str, Any] = {} if self.fixed_output else {"code": source.fingerprint_of(self.builder)}
         prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
         if prefixes:
             own["prefixes"] = prefixes
         config: Config = {name: _plain(value) for name, value in parameters.items()}
         for output_name, path in self.outputs.items():
-            filled = _NameFormatter().vformat("/".join(path[1:]), (), parameters)
-            config[output_name] = [SELF, *_checked_parts(filled)]
-        name = _NameFormatter().vformat(self.name_template, (), parameters)
+            config[output_name] = [SELF, *_checked_parts(self._filled("/".join(path[1:]), parameters))]
+        name = self._filled(self.name_template, parameters)
         if not is_valid_name(name):
             self._refuse(f"its name comes out as {name!r}; names are made of letters, digits, `-` and `_`")
         config["name"] = name
         config["stagedml"] = own
-        configs.check(config, self.__name__)
         return config
+
+    def _filled(self, template: str, parameters: Mapping[str, Any]) -> str:
+        try:
+            return _NameFormatter().vformat(template, (), parameters)
+        except (ValueError, TypeError) as error:
+            self._refuse(f"{template!r} cannot be filled in: {error}")
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -432,7 +465,7 @@ def stage(
 def _plain(value: Any) -> Any:
     """A checked value as it stands in the config: references as plain text."""
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
@@ -452,7 +485,8 @@ def _mutable(value: Any) -> Any:
 @contextlib.contextmanager
 def overriding(stage: Stage[..., Any], override: Override) -> Iterator[None]:
     """Let calls of one stage declare differently inside the block."""
-    token = overrides.set({**overrides.get(), id(stage): override})
+    outer = overrides.get()
+    token = overrides.set({**outer, id(stage): (override, *outer.get(id(stage), ()))})
     try:
         yield
     finally:

@@ -13,28 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from stagedml.core.refs import DerivationRef, is_dref, is_rref, is_valid_name
-from stagedml.errors import UsageError
+from stagedml.core.refs import DerivationRef, is_dref, is_rref
 
 Json: TypeAlias = Any  # a JSON value; recursive aliases read worse than they check
 Config: TypeAlias = dict[str, Any]
 
 SELF = "__self__"
 RESERVED = ("name", "r", "S", "stagedml")
-
-
-class InvalidConfig(UsageError):
-    """A config holds values that cannot be part of one; every problem is listed."""
-
-    def __init__(self, stage: str, problems: Sequence[str]) -> None:
-        super().__init__(stage, tuple(problems))
-        self.stage, self.problems = stage, tuple(problems)
-
-    def __str__(self) -> str:
-        return "\n  ".join([f"the config of {self.stage} cannot be declared:", *self.problems])
 
 
 def canonical(config: Mapping[str, Json]) -> str:
@@ -49,16 +37,18 @@ def reference(config: Mapping[str, Json]) -> DerivationRef:
 
 
 def problems_of(value: Json, field: str) -> Iterator[str]:
-    """Why a value cannot stand in a config, one sentence for each offending place inside it."""
+    """Why a value cannot be a parameter in a config, one sentence for each offending place inside it."""
     if isinstance(value, str):
         if value.startswith("rref:") and is_rref(value):
             yield f"{field}: {value} is a realization; make it an input with `pinned(rref)`"
         elif value.startswith(("dref:", "rref:")) and not is_dref(value):
             yield f"{field}: {value!r} begins like a reference and is none"
-    elif isinstance(value, float):
+    elif type(value) is float:
         if not math.isfinite(value):
             yield f"{field}: {value!r} is not a finite number"
     elif isinstance(value, list):
+        if is_self_path(value):
+            yield f"{field}: begins with {SELF!r} like the path of an output; outputs stand in the builder's signature"
         for index, item in enumerate(value):
             yield from problems_of(item, f"{field}[{index}]")
     elif isinstance(value, dict):
@@ -67,7 +57,7 @@ def problems_of(value: Json, field: str) -> Iterator[str]:
                 yield from problems_of(item, f"{field}.{key}")
             else:
                 yield f"{field}: the key {key!r} is {article(type(key).__name__)}, keys must be strings"
-    elif not (value is None or isinstance(value, (bool, int))):
+    elif not (value is None or type(value) in (bool, int)):
         yield f"{field}: {article(type(value).__name__)} is no JSON value; {_remedy(value)}"
 
 
@@ -88,18 +78,6 @@ def _remedy(value: object) -> str:
     if callable(value):
         return "code belongs into the builder, not into the config"
     return "pass strings, numbers, booleans, null, lists or dicts"
-
-
-def check(config: Mapping[str, Json], stage: str) -> None:
-    """Refuse a config that is not made of JSON values alone. Raises InvalidConfig with every problem."""
-    problems = [
-        problem for field, value in config.items() if field != "stagedml" for problem in problems_of(value, field)
-    ]
-    name = config.get("name")
-    if not isinstance(name, str) or not is_valid_name(name):
-        problems.append(f"name: {name!r} is no stage name; use letters, digits, `-` and `_`")
-    if problems:
-        raise InvalidConfig(stage, problems)
 
 
 def _strings(value: Json) -> Iterator[str]:
