@@ -68,7 +68,10 @@ WRONG = {
         "def all_text() -> Count:\n    return make_text(word='a')",
         r'Incompatible return value type \(got "Text", expected "Count"\)',
     ),
-    "type of a field": ("shout: str = make_text(word='a').shout", 'expression has type "bool", variable has type "str"'),
+    "type of a field": (
+        "shout: str = make_text(word='a').shout",
+        'expression has type "bool", variable has type "str"',
+    ),
     "arguments of instantiate": ("instantiate(all_count, 3)", '"instantiate" has incompatible type "int"'),
     "arguments of a redefined stage": ("redefine(all_count)(3)", 'incompatible type "int"; expected "str"'),
     "type of an Exec value": ("make_text(word='a', workers='b')", '"workers".*incompatible type "str"'),

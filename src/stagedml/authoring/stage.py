@@ -203,6 +203,8 @@ class Stage(Generic[P, A]):
         check_fields(self.artifact, self.annotations, self.__name__)
         for path in self.outputs.values():
             self._read_template("/".join(path[1:]))
+        if not self.name_template:
+            self._refuse("give it a name: `@stage(..., name=...)`")
         for literal in self._read_template(self.name_template):
             if not is_valid_name(literal):
                 self._refuse(f"its name {self.name_template!r}: names are made of letters, digits, `-` and `_`")
