@@ -68,6 +68,12 @@ class BuildListener:
         """Something a person wants to know now, such as where to look."""
 
 
+def stage_seed(config: Config) -> int:
+    """The seed that a config holds, 0 if it has none that is an integer."""
+    seed = config.get("seed")
+    return seed if type(seed) is int else 0
+
+
 def derive_seed(seed: int, instance: int) -> int:
     """The seed of one instance: 31 bits, derived from the stage's seed and the instance's number."""
     text = f"stagedml seed 1\n{seed}\n{instance}\n"
@@ -114,8 +120,7 @@ class Build(PylightnixBuild):
     @property
     def seed(self) -> int:
         """The seed of this instance, derived from the parameter `seed` (0 where there is none) and `instance`."""
-        seed = self.store.config_of(self.dref).get("seed", 0)
-        return derive_seed(seed if isinstance(seed, int) else 0, self.instance)
+        return derive_seed(stage_seed(self.store.config_of(self.dref)), self.instance)
 
     @property
     def scratch(self) -> Path:

@@ -1,40 +1,61 @@
 """The one import of Pylightnix.
 
-Pylightnix logs warnings about missing programs and imports the deprecated `distutils` when it is imported; neither is
-news to our users, so both are silenced for the time of the import.
+Pylightnix logs warnings about missing programs when it is imported, which is no news to our users: they are silenced.
+It also imports the retired `distutils`, for one function. What answers to that name today is setuptools, whose import
+takes longer than all the rest of ours, so a stand-in with that one function is there for the time of the import.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
+import sys
+import types
 import warnings
+from collections.abc import Iterator
 
-_loggers = logging.getLogger("pylightnix")
-_level = _loggers.level
-_loggers.setLevel(logging.CRITICAL)
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pylightnix.core as plx_core
-        from pylightnix.types import (
-            Build as PylightnixBuild,
-        )
-        from pylightnix.types import (
-            BuildArgs,
-            Closure,
-            Context,
-            Derivation,
-            DRef,
-            Output,
-            Path,
-            Registry,
-            RRef,
-            StorageSettings,
-        )
-        from pylightnix.types import RefPath as RefPath
-        from pylightnix.utils import timestring
-finally:
-    _loggers.setLevel(_level)
+
+@contextlib.contextmanager
+def _quickly_and_quietly() -> Iterator[None]:
+    loggers = logging.getLogger("pylightnix")
+    level = loggers.level
+    loggers.setLevel(logging.CRITICAL)
+    stand_ins: dict[str, types.ModuleType] = {}
+    if "distutils" not in sys.modules and "pylightnix" not in sys.modules:
+        spawn = types.ModuleType("distutils.spawn")
+        spawn.find_executable = shutil.which  # type: ignore[attr-defined]
+        stand_ins = {"distutils": types.ModuleType("distutils"), "distutils.spawn": spawn}
+        sys.modules.update(stand_ins)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+        loggers.setLevel(level)
+
+
+with _quickly_and_quietly():
+    import pylightnix.core as plx_core
+    from pylightnix.types import (
+        Build as PylightnixBuild,
+    )
+    from pylightnix.types import (
+        BuildArgs,
+        Closure,
+        Context,
+        Derivation,
+        DRef,
+        Output,
+        Path,
+        Registry,
+        RRef,
+        StorageSettings,
+    )
+    from pylightnix.types import RefPath as RefPath
+    from pylightnix.utils import timestring
 
 __all__ = [
     "BuildArgs",

@@ -70,15 +70,17 @@ class StageRegistry(Registry):
 
     @property
     def S(self) -> StorageSettings | None:
-        """The private staging storage of Pylightnix's own stages; made on first use."""
+        """The private staging storage of Pylightnix's own stages; made on first use.
+
+        Its `tmp` is the store's: what a stage keeps a path of, such as a folder for downloads, must outlive this.
+        """
         if self._staging is None:
             self._staging = Path(tempfile.mkdtemp(prefix="staging-", dir=self.store.layout.scratch))
-            for folder in ("storage", "tmp"):
-                (self._staging / folder).mkdir()
+            (self._staging / "storage").mkdir()
             for declaration in self.declarations.values():
                 self._stage(declaration)
-        staging = self._staging
-        return StorageSettings(*(PylightnixPath(str(path)) for path in (staging, staging / "storage", staging / "tmp")))
+        paths = (self._staging, self._staging / "storage", self.store.layout.tmp)
+        return StorageSettings(*(PylightnixPath(str(path)) for path in paths))
 
     @S.setter
     def S(self, value: StorageSettings | None) -> None:
@@ -99,7 +101,9 @@ class StageRegistry(Registry):
     def config_of(self, dref: str) -> Config:
         """The config of a derivation that was declared here or is in the store."""
         declared = self.declarations.get(dref)
-        return declared.config if declared is not None else self.store.config_of(dref)
+        if declared is not None:
+            return declared.config
+        return self._foreign_config(dref) if DRef(dref) in self.builders else self.store.config_of(dref)
 
     def declare(self, declaration: Declaration, derivation: Derivation) -> None:
         """Add a derivation. Declared once more, it keeps its place. Raises MatcherConflict."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-import importlib.util
 import linecache
 import os
 import site
@@ -22,8 +21,9 @@ import sys
 import sysconfig
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 from stagedml.core import fingerprint
@@ -290,12 +290,30 @@ def _file_of_module(module: str) -> str | None:
     if loaded is not None:
         filename = getattr(loaded, "__file__", None)
     else:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):
-            return None
+        spec = _find_spec(module)
         filename = spec.origin if spec is not None and spec.has_location else None
     return filename if filename is not None and filename.endswith(".py") else None
+
+
+def _find_spec(module: str) -> ModuleSpec | None:
+    """Where a module would be loaded from. Nothing is imported, its parents neither."""
+    path: Sequence[str] | None = None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        if depth < len(parts) and name in sys.modules:
+            path = list(getattr(sys.modules[name], "__path__", ()))
+            continue
+        try:
+            spec = PathFinder.find_spec(name, path)
+        except (ImportError, ValueError):
+            return None
+        if spec is None or depth == len(parts):
+            return spec
+        if spec.submodule_search_locations is None:
+            return None
+        path = list(spec.submodule_search_locations)
+    return None
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,9 +16,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stagedml.errors import UsageError
-from stagedml.ml.records import TextExample
+
+if TYPE_CHECKING:
+    from stagedml.ml.records import TextExample
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +200,8 @@ def read_labelled(task: GlueTask, path: Path, allow_malformed: int = 0) -> Readi
         The examples in the file's order; each has the number of its row, counted from 0 without the header and with
         malformed rows.
     """
+    from stagedml.ml.records import TextExample
+
     lines = _lines(path)
     if task.header:
         header = tuple(next(lines, "").split("\t"))

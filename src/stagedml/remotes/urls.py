@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from stagedml.errors import UsageError
 
@@ -39,7 +38,7 @@ def path_of_file_url(url: str) -> Path:
     parts = urlsplit(url)
     if parts.hostname not in (None, "localhost"):
         raise UrlNotUsable(url, "names a file of another host; write file:///absolute/path")
-    return Path(url2pathname(parts.path))
+    return Path(unquote(parts.path))
 
 
 def filename_of(url: str) -> str:

@@ -8,7 +8,7 @@ Nothing here imports TensorFlow; builders do, when they run.
 from __future__ import annotations
 
 import os
-from typing import overload
+from typing import Any, overload
 
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.build import Build
@@ -24,6 +24,7 @@ from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
+from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.preprocess.glue import glue_tfrecords
 from stagedml.types import BertCP, BertGlue, File, Folder, Glue, GlueTFR
 
@@ -65,3 +66,29 @@ def all_glue_tfrecords(
     """One GLUE task, tokenized for a BERT (default BERT base)."""
     glue = fetch_glue(task_name, folder)
     return glue_tfrecords(glue=glue, bert=bert or all_fetchbert(), task=glue.task)
+
+
+def _finetune_glue(task_name: str, bert: BertCP, folder: str | os.PathLike[str] | None, **settings: Any) -> BertGlue:
+    glue = fetch_glue(task_name, folder)
+    data = glue_tfrecords(glue=glue, bert=bert, task=glue.task)
+    return bert_finetune_glue(data=data, bert=bert, task=glue.task, **settings)
+
+
+def all_bert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+    """BERT base, fine-tuned on one GLUE task.
+
+    Args:
+        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised.
+        folder: a local `glue_data` folder; default the official sources.
+    """
+    return _finetune_glue(task_name, all_fetchbert(), folder)
+
+
+def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+    """BERT mini, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue(task_name, all_fetchminibert(), folder, batch_size=8)
+
+
+def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+    """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue(task_name, all_fetch_minilm(), folder)

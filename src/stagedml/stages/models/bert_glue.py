@@ -1,0 +1,63 @@
+"""Fine-tuning BERT on GLUE. Devlin et al. 2018, BERT, section 4.1."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stagedml.authoring.build import Build
+from stagedml.authoring.pylightnix import RefPath
+from stagedml.authoring.stage import output, stage
+from stagedml.types import BertCP, BertGlue, GlueTFR
+
+
+@stage(BertGlue, name="bert-finetune-{task:lower}")
+def bert_finetune_glue(
+    build: Build,
+    *,
+    data: GlueTFR,
+    bert: BertCP,
+    task: str = "MRPC",
+    learning_rate: float = 2e-5,
+    batch_size: int = 32,
+    epochs: int = 3,
+    warmup_share: float = 0.1,
+    weight_decay: float = 0.01,
+    dropout: float | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    deterministic: bool = True,
+    seed: int = 0,
+    checkpoint: RefPath = output("model.ckpt", prefix=True),
+    metrics: RefPath = output("metrics.json"),
+    protocol: RefPath = output("protocol.json"),
+) -> None:
+    """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end.
+
+    `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. `dropout` None
+    stands for what the checkpoint's configuration says. See `stagedml.ml.models.bert.classifier`.
+    """
+    from stagedml.ml.glue import glue_task
+    from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+
+    description = glue_task(task)
+    build.message(f"to watch: tensorboard --logdir {build.log_dir}")
+    finetune(
+        bert_config=build.path(bert.bert_config),
+        bert_ckpt=build.path(bert.bert_ckpt),
+        splits=Splits(build.path(data.train), build.path(data.valid), build.path(data.test)),
+        classes=len(description.labels),
+        metrics=description.metrics,
+        settings=FinetuneSettings(
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            epochs=epochs,
+            warmup_share=warmup_share,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            precision=precision,
+            deterministic=deterministic,
+        ),
+        seed=build.seed,
+        output=build.outpath,
+        log_dir=build.log_dir,
+        progress=build.progress,
+    )
