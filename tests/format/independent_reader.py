@@ -170,7 +170,7 @@ def read_realization(report: Report, folder: Path, metadata: Path) -> None:
     for build in meta["builds"]:
         seed = instance_seed(config.get("seed", 0), build["instance"])
         check(report, rref, build["seed"] == seed, f"build of instance {build['instance']} had not the seed {seed}")
-    present = {entry.path for entry in entries}
+    present = {".", *(entry.path for entry in entries)}
     for output in outputs_of(config):
         found = output in present or any(path.startswith(f"{output}.") for path in present)
         check(report, rref, found, f"output {output} is missing")

@@ -98,7 +98,7 @@ def inputs_of(config: Mapping[str, Json]) -> tuple[str, ...]:
 
 
 def is_self_path(value: Json) -> bool:
-    return isinstance(value, list) and len(value) > 1 and value[0] == SELF and all(isinstance(v, str) for v in value)
+    return isinstance(value, list) and bool(value) and value[0] == SELF and all(isinstance(v, str) for v in value)
 
 
 def is_ref_path(value: Json) -> bool:
@@ -117,7 +117,22 @@ def resolve(value: Json, dref: str) -> Json:
 
 
 def outputs_of(config: Mapping[str, Json]) -> dict[str, tuple[str, bool]]:
-    """The outputs a derivation promises: field -> (relative path, whether it is a prefix of file names)."""
+    """The outputs a derivation promises: field -> (relative path, whether it is a prefix of file names).
+
+    Stages of ours have them at the top; those of Pylightnix may have them deeper: `field.inner`, `field[0]`.
+    """
     own = config.get("stagedml")
     prefixes = own.get("prefixes", []) if isinstance(own, dict) else []
-    return {field: ("/".join(value[1:]), field in prefixes) for field, value in config.items() if is_self_path(value)}
+    found = (place for field, value in config.items() for place in _self_paths(value, field))
+    return {field: ("/".join(value[1:]), field in prefixes) for field, value in found}
+
+
+def _self_paths(value: Json, field: str) -> Iterator[tuple[str, list[str]]]:
+    if is_self_path(value):
+        yield field, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _self_paths(item, f"{field}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _self_paths(item, f"{field}.{key}")

@@ -45,6 +45,9 @@ class Matcher(Protocol):
     def instances(self) -> int:
         """How many instances must exist for the matcher to be satisfied."""
 
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        """How many more instances to build where it is not satisfied; 0 where building cannot help."""
+
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         """The realizations that stand for the derivation, or None where more are needed."""
 
@@ -67,6 +70,9 @@ class Latest:
     @property
     def instances(self) -> int:
         return self.n
+
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return self.n - coverage(candidates)
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         if coverage(candidates) < self.n:
@@ -91,6 +97,9 @@ class Best:
     def instances(self) -> int:
         return self.of
 
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return self.of - coverage(candidates)
+
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         if coverage(candidates) < self.of:
             return None
@@ -114,6 +123,9 @@ class Exactly:
     def instances(self) -> int:
         return 0
 
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return 0
+
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         present = {candidate.rref for candidate in candidates}
         return tuple(sorted(self.rrefs)) if present.issuperset(self.rrefs) else None
@@ -126,6 +138,9 @@ class Every:
     @property
     def instances(self) -> int:
         return 1
+
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return 1 - len(candidates)
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         return tuple(sorted(candidate.rref for candidate in candidates)) or None

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from stagedml.core.matchers import Candidate, Matcher, coverage
+from stagedml.core.matchers import Candidate, Matcher
 
 
 class Verdict(str, enum.Enum):
@@ -100,7 +100,7 @@ def decide(
     if selected is not None and not missing:
         return Decision(selected, ())
     if selected is None:
-        lacking = matcher.instances - coverage(candidates) - len(missing)
+        lacking = matcher.lacking(candidates) - len(missing)
         unused = (index for index in itertools.count() if index not in have and index not in missing)
         missing += list(itertools.islice(unused, max(lacking, 0)))
     if not missing:

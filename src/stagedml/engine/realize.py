@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
-from stagedml.authoring.build import Build, BuildListener, derive_seed
+from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.matchers import StageMatcher
 from stagedml.authoring.pylightnix import Closure, Derivation, DRef, RRef, StorageSettings
@@ -78,11 +78,17 @@ class MatcherUnsatisfied(BuildError):
 
 @dataclass(frozen=True)
 class _ForeignMatcher:
-    """A matcher written for Pylightnix."""
+    """A matcher written for Pylightnix. It cannot say what it lacks, so as there, one more build is tried."""
 
     function: Callable[[StorageSettings | None, list[RRef]], list[RRef] | None]
     storage: StorageSettings
     instances: int = 1
+
+    def __repr__(self) -> str:
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return 1
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
         selected = self.function(self.storage, [RRef(candidate.rref) for candidate in candidates])
@@ -217,7 +223,7 @@ class _Run:
             if isinstance(node.derivation.realizer, OwnRealizer):
                 built = [self._build_own(node, node.derivation.realizer, context, instance, outpath)]
             else:
-                built = self._build_foreign(node, context, outpath)
+                built = self._build_foreign(node, context, instance, outpath)
             for tree, record in built:
                 rref = self.store.publish(node.ref, tree, context=context, inputs=inputs, build=record)
                 self.contexts[str(rref)] = context
@@ -251,9 +257,12 @@ class _Run:
         return outpath, _record(instance, build.seed, started, stopped, arguments)
 
     def _build_foreign(
-        self, node: _Node, context: Mapping[str, Sequence[str]], outpath: Path
+        self, node: _Node, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
     ) -> list[tuple[Path, BuildRecord]]:
-        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to."""
+        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
+
+        Several folders are several instances, beginning with the one that is asked for.
+        """
         layout = self.store.layout
         storage = StorageSettings(
             PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(outpath))
@@ -263,9 +272,10 @@ class _Run:
         started = time.time()
         paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
         stopped = time.time()
+        seed = stage_seed(self.store.config(node.ref))
         return [
-            (Path(path), _record(index, derive_seed(0, index), started, stopped, arguments))
-            for index, path in enumerate(paths)
+            (Path(path), _record(index, derive_seed(seed, index), started, stopped, arguments))
+            for index, path in enumerate(paths, start=instance)
         ]
 
     def instances_of(self, dref: str, count: int) -> list[RRef]:
@@ -354,7 +364,7 @@ def _prepare(
     targets = tuple(str(dref) for dref in closure.targets)
     storage = Storage.of(store)
     nodes = []
-    for derivation in closure.derivations:
+    for derivation in _needed(closure, store):
         ref = parse_dref(derivation.dref)
         matcher = derivation.matcher
         nodes.append(
@@ -378,6 +388,15 @@ def _prepare(
         mirrors=settings.mirrors,
         observer=observer or default_observer(),
     )
+
+
+def _needed(closure: Closure, store: Store) -> list[Derivation]:
+    """The derivations behind the targets, inputs first; a registry of Pylightnix's may hold others as well."""
+    needed = {str(dref) for dref in closure.targets}
+    for derivation in reversed(closure.derivations):
+        if derivation.dref in needed:
+            needed.update(configs.inputs_of(store.config_of(derivation.dref)))
+    return [derivation for derivation in closure.derivations if derivation.dref in needed]
 
 
 def _force(nodes: Iterable[_Node], targets: Sequence[str], force: Force) -> None:
