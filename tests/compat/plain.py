@@ -24,10 +24,12 @@ from pylightnix import (
     selfref,
 )
 
+import stagedml
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
 plx: Any = pylightnix  # some of its functions are typed, some are not
+instantiate: Any = stagedml.instantiate  # it gives these stages their `r`, which types do not say
 
 #: How often each builder here ran, by name.
 RUNS: dict[str, int] = {}
@@ -41,7 +43,7 @@ def plain_storage(root: Path) -> StorageSettings:
 
 
 def our_store(root: Path) -> Store:
-    return Store.open(read_settings({}, root=root))
+    return Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=root))
 
 
 def ran(name: str) -> None:
