@@ -38,7 +38,7 @@ from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
-from stagedml.store.objects import Store
+from stagedml.store.objects import NotInStore, Store
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +175,14 @@ class _Run:
             except UnreadableMetadata as error:
                 logger.warning("%s", error)
                 known = None
-            if known is None and not self.store.layout.context(ref).exists():
+            try:
+                theirs = self.store.inputs_of(ref, known)
+            except NotInStore:  # neither metadata nor context is left to tell
                 damaged.append(str(ref))
                 continue
-            theirs = self.store.inputs_of(ref, known)
             if {dref: tuple(sorted(rrefs)) for dref, rrefs in theirs.items()} != inputs:
                 continue
-            if self.store.missing_outputs(ref):
+            if self.store.missing_outputs(ref, known):
                 damaged.append(str(ref))
             else:
                 whole.append(self.store.candidate(ref, known))

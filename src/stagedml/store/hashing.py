@@ -84,6 +84,7 @@ def scan(tree: Path) -> tuple[Entry, ...]:
 
 
 def _walk(tree: Path, problems: list[str]) -> Iterator[Entry]:
+    top = os.path.realpath(tree)
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -92,9 +93,7 @@ def _walk(tree: Path, problems: list[str]) -> Iterator[Entry]:
                 if not folder and (item.name in UNHASHED or item.name == CONTEXT_FILE):
                     continue
                 path = f"{folder}/{item.name}" if folder else item.name
-                try:
-                    path.encode()
-                except UnicodeEncodeError:
+                if not is_utf8(path):
                     problems.append(f"{path!r}: the name is not UTF-8")
                     continue
                 mode = item.stat(follow_symlinks=False).st_mode
@@ -106,7 +105,7 @@ def _walk(tree: Path, problems: list[str]) -> Iterator[Entry]:
                     yield Entry(kind, path, item.stat(follow_symlinks=False).st_size, hash_file(tree / path))
                 elif stat.S_ISLNK(mode):
                     target = os.readlink(tree / path)
-                    problem = _link_problem(path, target)
+                    problem = _link_problem(top, path, target)
                     if problem:
                         problems.append(problem)
                     yield Entry("l", path, 0, target)
@@ -114,13 +113,25 @@ def _walk(tree: Path, problems: list[str]) -> Iterator[Entry]:
                     problems.append(f"{path}: neither file, folder nor link")
 
 
-def _link_problem(path: str, target: str) -> str | None:
+def _link_problem(top: str, path: str, target: str) -> str | None:
     if os.path.isabs(target):
-        return f"{path}: a link to the absolute path {target}; copy the file, or link relatively inside the output"
+        return f"{path}: a link to the absolute path {target!r}; copy the file, or link relatively inside the output"
+    if not is_utf8(target):
+        return f"{path}: a link to {target!r}, which is not UTF-8"
+    # By its text alone, since the folder gets another name; and by where it leads now, since other links are on the way.
     parts = os.path.normpath(PurePosixPath(path).parent / target).split("/")
-    if parts[0] == "..":
+    if parts[0] == ".." or os.path.commonpath([top, os.path.realpath(os.path.join(top, path))]) != top:
         return f"{path}: a link that leads out of the output, to {target}; copy the file instead"
     return None
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name, as the file system gives it, is UTF-8 there."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def content_digest(entries: Iterable[Entry]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 from stagedml.errors import StoreError
 from stagedml.store import atomic
 from stagedml.store.hashing import Entry
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 
@@ -66,6 +69,14 @@ class Metadata:
         """When it was last built, seconds since the epoch."""
         return max((build.started for build in self.builds), default=0.0)
 
+    def output(self, path: str, is_prefix: bool) -> tuple[Entry, ...]:
+        """What a declared output stands for: one file, folder or link, or all files `<path>.*`."""
+        if not is_prefix:
+            return tuple(entry for entry in self.files if entry.path == path)
+        beginning = f"{path}."
+        named = (entry for entry in self.files if entry.path.startswith(beginning))
+        return tuple(entry for entry in named if "/" not in entry.path[len(beginning) :])
+
     @property
     def size_bytes(self) -> int:
         return sum(entry.size for entry in self.files)
@@ -109,12 +120,21 @@ def read(path: Path) -> Metadata | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError as error:
+        raise UnreadableMetadata(str(path), str(error)) from error
     return from_text(text, str(path))
 
 
 def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
-    """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock."""
-    earlier = read(path)
+    """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock.
+
+    What was unreadable is replaced.
+    """
+    try:
+        earlier = read(path)
+    except UnreadableMetadata as error:
+        logger.warning("%s; it is written anew", error)
+        earlier = None
     if earlier is not None and earlier.digest == metadata.digest:
         metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
     path.parent.mkdir(parents=True, exist_ok=True)

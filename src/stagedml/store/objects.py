@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dr
 from stagedml.errors import StoreError
 from stagedml.settings import Settings
 from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store.hashing import Entry
 from stagedml.store.layout import (
     BUILD_START_FILE,
     CONFIG_FILE,
@@ -215,12 +217,18 @@ class Store:
         direct = configs.inputs_of(self.config(ref.derivation))
         return {dref: tuple(context.get(dref, ())) for dref in direct}
 
-    def missing_outputs(self, ref: RealizationRef) -> tuple[str, ...]:
-        """The declared outputs of a realization that are not on disk."""
+    def missing_outputs(self, ref: RealizationRef, known: Metadata | None) -> tuple[str, ...]:
+        """The declared outputs of a realization that are not on disk as they were published, and its context.
+
+        Kinds and sizes are looked at, as far as metadata tells them, but neither bytes nor what is inside of folders.
+        """
         folder = self.layout.realization(ref)
-        missing = []
+        missing = [] if self.layout.context(ref).exists() else [CONTEXT_FILE]
         for path, is_prefix in configs.outputs_of(self.config(ref.derivation)).values():
-            if not output_exists(folder, path, is_prefix):
+            entries = known.output(path, is_prefix) if known is not None else ()
+            if entries:
+                missing += [entry.path for entry in entries if not _is_there(folder, entry)]
+            elif not output_exists(folder, path, is_prefix):
                 missing.append(path)
         return tuple(missing)
 
@@ -307,7 +315,7 @@ class Store:
     def _install(self, realization: RealizationRef, tree: Path, known: Metadata) -> None:
         final = self.layout.realization(realization)
         if final.is_dir():
-            if self._looks_whole(final, known):
+            if self._is_whole(final, known):
                 atomic.remove_tree(tree)
                 return
             self.set_aside(realization)
@@ -317,16 +325,14 @@ class Store:
         atomic.make_read_only(temporary)
         self._rename_new(temporary, final)
 
-    def _looks_whole(self, folder: Path, known: Metadata) -> bool:
-        """Whether all names and sizes are right; the bytes are not read."""
-        for entry in known.files:
-            try:
-                status = os.lstat(folder / entry.path)
-            except FileNotFoundError:
-                return False
-            if entry.kind in "fx" and status.st_size != entry.size:
-                return False
-        return (folder / CONTEXT_FILE).exists()
+    def _is_whole(self, folder: Path, known: Metadata) -> bool:
+        """Whether a published folder still hashes to its name; all of it is read."""
+        try:
+            content = hashing.content_digest(hashing.scan(folder))
+            context_text = (folder / CONTEXT_FILE).read_text(encoding="utf-8")
+        except (OSError, ValueError, hashing.UnpublishableContent):
+            return False
+        return hashing.realization_digest(content, context_text) == known.digest
 
     def set_aside(self, realization: RealizationRef) -> Path:
         """Move a damaged realization out of the storage, into quarantine. Nothing is deleted."""
@@ -337,6 +343,18 @@ class Store:
         source.rename(place)
         logger.warning("%s was damaged; what is left of it is in %s", realization, place)
         return place
+
+
+def _is_there(folder: Path, entry: Entry) -> bool:
+    try:
+        status = os.lstat(folder / entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if entry.kind == "d":
+        return stat.S_ISDIR(status.st_mode)
+    if entry.kind == "l":
+        return stat.S_ISLNK(status.st_mode)
+    return stat.S_ISREG(status.st_mode) and status.st_size == entry.size
 
 
 def output_exists(folder: Path, path: str, is_prefix: bool) -> bool:
