@@ -14,5 +14,5 @@ from stagedml.store.objects import Store
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with using_store(Store.open(read_settings({}, root=tmp_path / "root"))) as store:
+    with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "root"))) as store:
         yield store

@@ -23,7 +23,7 @@ from stagedml.core import config as configs
 from stagedml.core.config import Config
 from stagedml.core.refs import parse_dref
 from stagedml.errors import UsageError
-from stagedml.store.layout import CONFIG_FILE
+from stagedml.store.layout import CONFIG_FILE, DECLARING_STAGES
 from stagedml.store.objects import Store
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class StageRegistry(Registry):
         Its `tmp` is the store's: what a stage keeps a path of, such as a folder for downloads, must outlive this.
         """
         if self._staging is None:
-            self._staging = Path(tempfile.mkdtemp(prefix="staging-", dir=self.store.layout.scratch))
+            self._staging = Path(tempfile.mkdtemp(prefix=DECLARING_STAGES, dir=self.store.layout.scratch))
             (self._staging / "storage").mkdir()
             for declaration in self.declarations.values():
                 self._stage(declaration)

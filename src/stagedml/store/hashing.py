@@ -118,7 +118,7 @@ def _link_problem(top: str, path: str, target: str) -> str | None:
         return f"{path}: a link to the absolute path {target!r}; copy the file, or link relatively inside the output"
     if not is_utf8(target):
         return f"{path}: a link to {target!r}, which is not UTF-8"
-    # By its text alone, since the folder gets another name; and by where it leads now, since other links are on the way.
+    # By its text alone, since the folder gets another name; and by where it leads now, past other links.
     parts = os.path.normpath(PurePosixPath(path).parent / target).split("/")
     if parts[0] == ".." or os.path.commonpath([top, os.path.realpath(os.path.join(top, path))]) != top:
         return f"{path}: a link that leads out of the output, to {target}; copy the file instead"

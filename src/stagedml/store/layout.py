@@ -11,6 +11,7 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
     locks/<key>.lock                         one builder at a time
     scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
+    scratch/config-*, staging-*              what is being declared
     downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
     quarantine/                              what was found damaged
 """
@@ -29,6 +30,10 @@ CONTEXT_FILE = "context.json"
 BUILD_START_FILE = "__buildstart__.txt"
 BUILD_STOP_FILE = "__buildstop__.txt"
 LOG_FOLDER = "__log__"
+
+#: How folders in `scratch` begin that are used for moments only, while something is declared.
+DECLARING_CONFIG = "config-"
+DECLARING_STAGES = "staging-"
 
 UNHASHED = frozenset({BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER})
 #: Top-level names that a builder must not write: Pylightnix gives them a meaning.

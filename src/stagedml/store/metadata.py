@@ -138,4 +138,6 @@ def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
     if earlier is not None and earlier.digest == metadata.digest:
         metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f"{path.name}.*.tmp"):  # of a process that was killed
+        leftover.unlink()
     atomic.write_file(path, to_text(metadata), durable=durable)

@@ -39,6 +39,8 @@ from stagedml.store.layout import (
     BUILD_START_FILE,
     CONFIG_FILE,
     CONTEXT_FILE,
+    DECLARING_CONFIG,
+    DECLARING_STAGES,
     LAYOUT_VERSION,
     RESERVED_NAMES,
     Layout,
@@ -46,6 +48,8 @@ from stagedml.store.layout import (
 from stagedml.store.metadata import BuildRecord, Metadata
 
 logger = logging.getLogger(__name__)
+
+_DAY_S = 86_400
 
 #: derivation -> the realizations that stand for it, over everything a realization rests on
 Context = Mapping[str, Sequence[str]]
@@ -118,6 +122,15 @@ class Store:
                     str(layout.storage),
                     f"{folder} is on another file system, so nothing can be renamed into place; put both on one",
                 )
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what killed declarations left behind; they take moments, so what is a day old is nobody's."""
+        for item in os.scandir(self.layout.scratch):
+            if item.name.startswith((DECLARING_CONFIG, DECLARING_STAGES)):
+                with contextlib.suppress(OSError):  # another process sweeps, too, or it is another user's
+                    if item.stat().st_mtime < time.time() - _DAY_S:
+                        atomic.remove_tree(Path(item.path))
 
     def __repr__(self) -> str:
         return f"Store({str(self.layout.storage)!r})"
@@ -130,7 +143,7 @@ class Store:
         if (folder / CONFIG_FILE).exists():  # what is remembered may have been removed meanwhile
             self._configs.setdefault(ref.folder, json.loads(text))
             return
-        temporary = self.layout.scratch / f"config-{ref.folder}-{os.getpid()}-{threading.get_ident()}"
+        temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
         atomic.remove_tree(temporary)
         temporary.mkdir()
         try:
