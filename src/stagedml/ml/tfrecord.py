@@ -148,7 +148,7 @@ def _encode_example(row: Row) -> bytes:
         packed = b"".join(
             _VARINTS[value] if 0 <= value < len(_VARINTS) else _varint(value) for value in map(int, row[name])
         )
-        feature = _delimited(_FIELD_3, _delimited(_FIELD_1, packed))
+        feature = _delimited(_FIELD_3, _delimited(_FIELD_1, packed) if packed else b"")
         entries.append(_delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature)))
     return _delimited(_FIELD_1, b"".join(entries))
 
