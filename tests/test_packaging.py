@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_a_lock_says_what_to_install_with_its_sums_and_not_from_where(repository
         assert not line.startswith("-"), f"an option of pip in a lock: {line}"
     for entry in re.split(r"\n(?=\S)", text.strip()):
         assert "--hash=sha256:" in entry, f"no sum: {entry}"
+
+
+def test_the_pinned_packages_agree_with_each_other(repository: Path) -> None:
+    if Path(sys.prefix) != repository / ".venv":
+        pytest.skip("this is not the pinned environment; `make test` runs this in it")
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_supported_pythons_are_said_once_and_the_same_everywhere(repository: Path) -> None:
