@@ -52,7 +52,8 @@ find_python() {
         path=$(command -v "$candidate") || continue
         reason=$(why_not "$path")
         if [ -z "$reason" ]; then
-            printf '%s' "$path"
+            # Not the interpreter of an environment that is entered, which may be the one about to be made anew.
+            "$path" -c 'import sys; print(sys._base_executable)'
             return
         fi
         seen+=("  $path $reason")

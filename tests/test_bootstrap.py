@@ -96,8 +96,9 @@ def test_an_environment_is_made_once_and_anew_when_the_lock_changes(toy: Path) -
     assert (code, "is ready" in said, "making" in said) == (0, True, False)
     assert identity(toy) == first
 
+    # From within the environment, which `env.sh` enters: its own python3 is the first on PATH.
     (toy / "3rdparty" / "lock.txt").write_text("# second\n")
-    code, said = run(toy)
+    code, said = run(toy, PYTHON="", PATH=f"{toy}/.venv/bin:{os.environ['PATH']}")
     assert (code, "making" in said) == (0, True)
     assert identity(toy) != first
     assert run(toy) == (0, "")
