@@ -42,8 +42,8 @@ def store_initialize(
     storage: str | os.PathLike[str] | None = None,
     tmp: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
-) -> Store:
-    """Make the store if it is not there, and make it this process's default.
+) -> None:
+    """Make the store if it is not there, and make it this process's default; `current_store` returns it.
 
     Args:
         root: the folder that holds it; else `PYLIGHTNIX_ROOT` or `STAGEDML_ROOT`, else `~/_pylightnix`.
@@ -58,7 +58,6 @@ def store_initialize(
     store = Store.open(settings or read_settings(root=root, storage=storage, tmp=tmp))
     with _lock:
         _default = store
-    return store
 
 
 @contextlib.contextmanager
