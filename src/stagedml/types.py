@@ -43,6 +43,19 @@ class BertCP(Artifact):
     cased: bool
 
 
+class Vocabulary(Artifact):
+    """The word pieces of a text."""
+
+    vocab: RefPath  # one a line
+
+
+class BertPretrained(BertCP):
+    """A BERT that was pre-trained here; it fine-tunes like any other checkpoint."""
+
+    metrics: RefPath  # metrics.json: eval_* measured on documents that were held out
+    protocol: RefPath  # protocol.json
+
+
 class BertGlue(Artifact):
     """A BERT that was fine-tuned on one GLUE task."""
 
@@ -59,8 +72,8 @@ class Text(Artifact):
     text: RefPath
 
 
-class ParaphraseCorpus(Text):
-    """Generated text, and a paraphrase task about it in the files that MRPC is made from."""
+class ParaphraseCorpus(Artifact):
+    """A paraphrase task in the files that MRPC is made from."""
 
     train_text: RefPath  # msr_paraphrase_train.txt
     test_text: RefPath  # msr_paraphrase_test.txt

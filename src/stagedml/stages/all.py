@@ -25,8 +25,11 @@ from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_glue import bert_finetune_glue
+from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.preprocess.glue import glue_tfrecords
-from stagedml.types import BertCP, BertGlue, File, Folder, Glue, GlueTFR
+from stagedml.stages.preprocess.vocabulary import vocabulary
+from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
+from stagedml.types import BertCP, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
 
 
 @overload
@@ -92,3 +95,13 @@ def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLik
 def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
     """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
     return _finetune_glue(task_name, all_fetch_minilm(), folder)
+
+
+def all_quickstart_pretrain() -> BertPretrained:
+    """A small BERT, pre-trained on generated stories: nothing is fetched."""
+    return quickstart_bert()
+
+
+def all_quickstart_finetune_glue() -> BertGlue:
+    """The small BERT, fine-tuned on a generated task in MRPC's layout: nothing is fetched."""
+    return quickstart_finetune()

@@ -1,0 +1,34 @@
+"""Generated text, and a paraphrase task about it: a small world that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+from stagedml.authoring.build import Build
+from stagedml.authoring.pylightnix import RefPath
+from stagedml.authoring.stage import output, stage
+from stagedml.types import ParaphraseCorpus, Text
+
+
+@stage(Text, name="stories")
+def stories(build: Build, *, documents: int, seed: int = 0, text: RefPath = output("stories.txt")) -> None:
+    """Text to pretrain on; see `stagedml.ml.storyteller`."""
+    from stagedml.ml.storyteller import write_stories
+
+    write_stories(build.path(text), documents=documents, seed=build.seed)
+
+
+@stage(ParaphraseCorpus, name="paraphrases")
+def paraphrases(
+    build: Build,
+    *,
+    train: int,
+    dev: int,
+    test: int,
+    seed: int = 0,
+    train_text: RefPath = output("msr_paraphrase_train.txt"),
+    test_text: RefPath = output("msr_paraphrase_test.txt"),
+    dev_ids: RefPath = output("mrpc_dev_ids.tsv"),
+) -> None:
+    """Pairs of sentences that tell the same or do not, in the files that MRPC is made from."""
+    from stagedml.ml.storyteller import write_paraphrases
+
+    write_paraphrases(build.outpath, train=train, dev=dev, test=test, seed=build.seed)

@@ -1,0 +1,61 @@
+"""Pre-training a BERT on plain text with masked words. Devlin et al. 2018, BERT, section 3.1."""
+
+from __future__ import annotations
+
+from stagedml.authoring.build import Build
+from stagedml.authoring.pylightnix import RefPath
+from stagedml.authoring.stage import output, stage
+from stagedml.types import BertPretrained, Text, Vocabulary
+
+
+@stage(BertPretrained, name="bert-pretrain")
+def bert_pretrain(
+    build: Build,
+    *,
+    corpus: Text,
+    vocabulary: Vocabulary,
+    cased: bool = False,
+    hidden_size: int = 128,
+    layers: int = 2,
+    heads: int = 2,
+    intermediate_size: int = 512,
+    max_position_embeddings: int = 128,
+    dropout: float = 0.1,
+    learning_rate: float = 1e-4,
+    batch_size: int = 32,
+    epochs: int = 1,
+    warmup_share: float = 0.1,
+    mask_share: float = 0.15,
+    seed: int = 0,
+    bert_config: RefPath = output("bert_config.json"),
+    bert_vocab: RefPath = output("vocab.txt"),
+    bert_ckpt: RefPath = output("bert_model.ckpt", prefix=True),
+    metrics: RefPath = output("metrics.json"),
+    protocol: RefPath = output("protocol.json"),
+) -> None:
+    """Train a BERT from nothing to name hidden word pieces; see `stagedml.ml.models.bert.pretraining`."""
+    from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+
+    build.message(f"to watch: tensorboard --logdir {build.log_dir}")
+    pretrain(
+        corpus=build.path(corpus.text),
+        vocab=build.path(vocabulary.vocab),
+        lower_case=not cased,
+        settings=PretrainSettings(
+            hidden_size=hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=intermediate_size,
+            max_position_embeddings=max_position_embeddings,
+            dropout=dropout,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            epochs=epochs,
+            warmup_share=warmup_share,
+            mask_share=mask_share,
+        ),
+        seed=build.seed,
+        output=build.outpath,
+        log_dir=build.log_dir,
+        progress=build.progress,
+    )

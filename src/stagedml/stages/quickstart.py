@@ -1,0 +1,34 @@
+"""The quickstart: the main job on a small generated world, through the same recipes as the real thing.
+
+A storyteller writes plain text and a paraphrase task in the layout of MRPC; a small BERT is pre-trained on the text with
+masked words and fine-tuned on the task.
+"""
+
+from __future__ import annotations
+
+from stagedml.stages.datasets.glue import glue_mrpc
+from stagedml.stages.datasets.stories import paraphrases, stories
+from stagedml.stages.models.bert_glue import bert_finetune_glue
+from stagedml.stages.models.bert_pretrain import bert_pretrain
+from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.stages.preprocess.vocabulary import vocabulary
+from stagedml.types import BertGlue, BertPretrained, Glue
+
+
+def quickstart_glue() -> Glue:
+    """The generated paraphrase task, as GLUE's recipe for MRPC makes it."""
+    corpus = paraphrases(train=4000, dev=400, test=400)
+    return glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)
+
+
+def quickstart_bert() -> BertPretrained:
+    """A small BERT, pre-trained on generated stories."""
+    corpus = stories(documents=3000)
+    return bert_pretrain(corpus=corpus, vocabulary=vocabulary(corpus=corpus))
+
+
+def quickstart_finetune() -> BertGlue:
+    """The small BERT, fine-tuned on the generated task."""
+    bert = quickstart_bert()
+    data = glue_tfrecords(glue=quickstart_glue(), bert=bert)
+    return bert_finetune_glue(data=data, bert=bert)
