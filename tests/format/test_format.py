@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from format import independent_reader as reader
-from stagedml import instantiate, mklens, pinned, realize, realize_many, store_initialize, using_store
+from stagedml import instantiate, mklens, pinned, realize, realize_many, using_store
 from stagedml.authoring.build import derive_seed
 from stagedml.core import config as configs
 from stagedml.core import fingerprint
@@ -173,8 +173,8 @@ def test_the_builder_of_the_page_has_the_fingerprints_that_the_page_says(page: s
 
 
 def test_a_stage_of_ours_has_a_fingerprint_of_the_form_that_the_page_says(tmp_path: Path) -> None:
-    store_initialize(tmp_path)
-    assert re.fullmatch(r"1:[0-9a-f]{32}", mklens(instantiate(toys.text).result).stagedml.code.val)
+    with using_store(Store.open(read_settings({}, root=tmp_path))):
+        assert re.fullmatch(r"1:[0-9a-f]{32}", mklens(instantiate(toys.text).result).stagedml.code.val)
 
 
 # -- properties -------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_reader_and_store_agree_on_every_seed(seed: int, instance: int) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return store_initialize(tmp_path / "root")
+    return Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "root"))
 
 
 def filled(store: Store) -> dict[str, str]:

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from stagedml import using_store
+from stagedml import instantiate, realize, using_store
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
+from stagedml.testing import toys
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Load what a build loads when it runs: the interpreter's folder may be out of reach for an unprivileged user."""
+    with using_store(Store.open(read_settings({}, root=tmp_path_factory.mktemp("warm")))):
+        realize(instantiate(toys.all_counted))
 
 
 @pytest.fixture

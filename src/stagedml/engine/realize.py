@@ -215,9 +215,7 @@ class _Run:
         return decision.selected
 
     def _build(self, node: _Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
-        atomic.remove_tree(scratch)
-        outpath = scratch / "out"
-        outpath.mkdir(parents=True)
+        outpath = self.store.begin_build(scratch)
         context = self._context_of(inputs)
         self.observer.started(node.dref, instance, outpath)
         try:

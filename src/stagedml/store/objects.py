@@ -92,11 +92,18 @@ class Store:
         """The store that the settings name, made if it is not there and `create` is set. Raises StoreUnusable."""
         layout = Layout(settings.root, settings.storage, settings.tmp)
         store = cls(layout, durable=settings.durable)
-        try:
+        with store._own_errors():
             store._prepare(create)
-        except OSError as error:
-            raise StoreUnusable(str(layout.storage), f"{error.strerror}: {error.filename}") from error
         return store
+
+    @contextlib.contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """What the file system refuses, as errors of the store: no right to write, no space left."""
+        try:
+            yield
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            raise StoreUnusable(str(self.layout.storage), f"{error.strerror}{where}") from error
 
     def _prepare(self, create: bool) -> None:
         layout = self.layout
@@ -104,16 +111,15 @@ class Store:
             raise StoreUnusable(str(layout.storage), "there is no such folder; `store_initialize()` makes one")
         if not create and not layout.side.is_dir():
             return  # filled by Pylightnix alone; reading needs nothing of ours
+        version = layout.version_file.read_text().strip() if layout.version_file.exists() else None
+        if version not in (None, str(LAYOUT_VERSION)):
+            raise StoreUnusable(
+                str(layout.storage),
+                f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
+            )
         for folder in (layout.storage, layout.tmp, layout.scratch, layout.locks, layout.metadata):
             folder.mkdir(parents=True, exist_ok=True)
-        if layout.version_file.exists():
-            version = layout.version_file.read_text().strip()
-            if version != str(LAYOUT_VERSION):
-                raise StoreUnusable(
-                    str(layout.storage),
-                    f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
-                )
-        else:
+        if version is None:
             atomic.write_file(layout.version_file, f"{LAYOUT_VERSION}\n", durable=self.durable)
         device = layout.storage.stat().st_dev
         for folder in (layout.scratch, layout.tmp):
@@ -138,20 +144,24 @@ class Store:
     # -- derivations ---------------------------------------------------------------------------------------------
 
     def add_config(self, text: str, ref: DerivationRef) -> None:
-        """Publish the config of a derivation, given its exact text. One that is there already is left alone."""
+        """Publish the config of a derivation, given its exact text. One that is there already is left alone.
+
+        Raises StoreUnusable where that cannot be written.
+        """
         folder = self.layout.derivation(ref)
         if (folder / CONFIG_FILE).exists():  # what is remembered may have been removed meanwhile
             self._configs.setdefault(ref.folder, json.loads(text))
             return
         temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
-        atomic.remove_tree(temporary)
-        temporary.mkdir()
-        try:
-            atomic.write_file(temporary / CONFIG_FILE, text, durable=self.durable, mode=0o444)
-            with contextlib.suppress(FileExistsError):
-                self._rename_new(temporary, folder)
-        finally:
+        with self._own_errors():
             atomic.remove_tree(temporary)
+            temporary.mkdir()
+            try:
+                atomic.write_file(temporary / CONFIG_FILE, text, durable=self.durable, mode=0o444)
+                with contextlib.suppress(FileExistsError):
+                    self._rename_new(temporary, folder)
+            finally:
+                atomic.remove_tree(temporary)
         self._configs[ref.folder] = json.loads(text)
 
     def _rename_new(self, source: Path, destination: Path) -> None:
@@ -280,12 +290,24 @@ class Store:
     ) -> Iterator[Path]:
         """Be the one builder of a derivation, direct inputs and instance, over all processes on this store.
 
-        Yields an empty scratch folder's path. It is on the store's file system, belongs to this build alone, and is
-        what a failed or killed attempt leaves behind until the next attempt begins.
+        Yields a scratch folder's path for `begin_build`. It is on the store's file system, belongs to this build alone,
+        and is what a failed or killed attempt leaves behind until the next attempt begins.
+
+        Raises StoreUnusable where nothing can be written.
         """
         key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
-        with locks.exclusive(self.layout.locks / f"{key}.lock", on_wait=on_wait):
+        with contextlib.ExitStack() as held:
+            with self._own_errors():
+                held.enter_context(locks.exclusive(self.layout.locks / f"{key}.lock", on_wait=on_wait))
             yield self.layout.scratch / key
+
+    def begin_build(self, scratch: Path) -> Path:
+        """Empty a scratch folder; returns the folder in it that a builder is to fill. Raises StoreUnusable."""
+        outpath = scratch / "out"
+        with self._own_errors():
+            atomic.remove_tree(scratch)
+            outpath.mkdir(parents=True)
+        return outpath
 
     def publish(
         self,
