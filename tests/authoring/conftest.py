@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from authoring.workshop import Workshop
 from stagedml import Store, using_store
 from stagedml.settings import read_settings
 
@@ -22,3 +23,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def second_store(tmp_path: Path) -> Store:
     """Another empty store, which is not the current one."""
     return Store.open(read_settings({}, root=tmp_path / "second"))
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Workshop]:
+    """A Python in which experiments with source code run, each in a process of its own."""
+    opened = Workshop(PYTHONHASHSEED="1")
+    yield opened
+    opened.close()

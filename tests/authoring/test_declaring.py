@@ -342,7 +342,7 @@ def yielding(build: Build) -> Iterator[int]:
     yield 1
 
 
-class Callable_:
+class NoFunction:
     def __call__(self, build: Build) -> None: ...
 
 
@@ -363,7 +363,7 @@ class Callable_:
         (output_of_another_type, "text: an output is annotated `RefPath`"),
         (awaiting, "a builder neither awaits nor yields"),
         (yielding, "a builder neither awaits nor yields"),
-        (Callable_(), "a builder is a function"),
+        (NoFunction(), "a builder is a function"),
         (functools.partial(no_build), "a builder is a function"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -170,6 +170,7 @@ class Stage(Generic[P, A]):
         self.matcher = matcher
         self.deterministic = deterministic
         self.fixed_output = fixed_output
+        source.note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
 

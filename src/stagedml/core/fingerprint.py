@@ -67,7 +67,8 @@ def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
         if name == "returns" or (name == "simple" and isinstance(node, ast.AnnAssign)):
             continue
         yield f"{name}="
-        yield from _dump_value(value, in_class=isinstance(node, ast.ClassDef))
+        inside = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
+        yield from _dump_value(value, in_class=inside)
         yield ","
     yield ")"
 
@@ -95,8 +96,8 @@ def digest(builder: str, reached: Iterable[tuple[str, str]]) -> str:
 
     Args:
         builder: its normalised text.
-        reached: (name, normalised text) of each definition, in any order. Neither modules nor paths are part of it, so
-            code may move between a notebook cell and a module.
+        reached: (name, normalised text) of each definition, in any order. Neither the names of modules nor paths are
+            part of it, so a file may be renamed, and code may move between a notebook cell and a module.
     """
     hasher = blake3(_HEADER)
     for text in (builder, *(part for unit in sorted(set(reached)) for part in unit)):
