@@ -14,7 +14,9 @@ def test_metrics_equal_an_independent_computation() -> None:
         true = generator.integers(0, 2, size)
         true[:2] = 0, 1
         predicted = np.where(generator.random(size) < 0.7, true, 1 - true)
-        assert accuracy(predicted, true) == pytest.approx(sum(p == t for p, t in zip(predicted, true)) / size)
+        assert accuracy(predicted, true) == pytest.approx(
+            sum(p == t for p, t in zip(predicted, true, strict=True)) / size
+        )
         precision = true[predicted == 1].mean() if (predicted == 1).any() else 0.0
         recall = predicted[true == 1].mean()
         harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -135,7 +135,8 @@ def test_examples_come_back_in_order_and_unpadded(tmp_path: Path, tokenizer: Ber
     assert len(rows) == 1200
     assert rows.index.tolist() == list(range(1200))
     assert rows.label.tolist() == [index % 2 for index in range(1200)]
-    assert [tokenizer.pieces[number] for number in rows.input_ids[10]] == ["[CLS]", "a", "1", "##0", "[SEP]", "b", "7", "##0", "[SEP]"]
+    pieces = [tokenizer.pieces[number] for number in rows.input_ids[10]]
+    assert pieces == ["[CLS]", "a", "1", "##0", "[SEP]", "b", "7", "##0", "[SEP]"]
     assert rows.segment_ids[10].tolist() == [0] * 5 + [1] * 4
     assert [len(ids) for ids in rows.input_ids] == [len(segments) for segments in rows.segment_ids]
     assert told[-1] == ("tokenize train", 1200, 1200, "rows")

@@ -70,6 +70,9 @@ class _StepNoise:
         self._key = key
         self._step = step
 
+    def _maybe_init(self) -> None:
+        """Called when a layer is built after all; there is nothing to make."""
+
     def dropout(self, inputs: Any, rate: float, noise_shape: Any = None) -> Any:
         """Zero a share `rate` of the inputs and scale up the others."""
         seed = tf.stack([tf.constant(self._key, tf.int64), tf.cast(self._step, tf.int64)])

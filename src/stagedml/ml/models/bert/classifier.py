@@ -164,7 +164,7 @@ def finetune(
         evaluate("valid", "eval", valid_rows, report.epoch)
 
     batches = LengthBatches(
-        *_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
+        *example_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
     )
     train(
         classifier.model,
@@ -242,7 +242,7 @@ class Classifier:
 
     def predict(self, rows: EncodedExamples, *, length_step: int = LENGTH_STEP) -> NDArray[np.float32]:
         """The logits of examples, in their order: (rows, classes) float32."""
-        ragged, _ = _columns(rows)
+        ragged, _ = example_columns(rows)
         batches = SortedBatches(ragged, {}, batch_size=_EVALUATION_ROWS, length_step=length_step)
         parts = [self._infer(batch).numpy() for batch in batches.epoch()]
         logits = np.empty_like(np.concatenate(parts))
@@ -323,7 +323,7 @@ def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExample
     return rows
 
 
-def _columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[Any]]], dict[str, NDArray[Any]]]:
+def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[Any]]], dict[str, NDArray[Any]]]:
     """The ragged and the scalar columns of examples, for `batching`."""
     ragged: dict[str, Sequence[NDArray[Any]]] = {
         "input_ids": rows.input_ids,

@@ -1,0 +1,280 @@
+"""The training loop: what makes it repeat, and what stops it."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stagedml.errors import UsageError
+
+pytestmark = pytest.mark.tensorflow
+
+
+def rows(count: int, seed: int = 0) -> tuple[dict[str, list[NDArray[Any]]], dict[str, NDArray[Any]]]:
+    generator = np.random.default_rng(seed)
+    ragged = {"ids": [generator.integers(1, 9, generator.integers(1, 60)) for _ in range(count)]}
+    return ragged, {"row": np.arange(count, dtype=np.int32)}
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_has_each_row_once_in_full_batches_of_similar_length() -> None:
+    from stagedml.ml.train.batching import LengthBatches
+
+    ragged, scalars = rows(101)
+    batches = LengthBatches(ragged, scalars, batch_size=10, seed=3)
+    epoch = list(batches.epoch(0))
+    assert len(epoch) == batches.steps_per_epoch == 11
+    assert sorted(np.concatenate([batch["row"] for batch in epoch]).tolist()) == list(range(101))
+    assert sorted(len(batch["row"]) for batch in epoch) == [1, *[10] * 10]
+    for batch in epoch:
+        assert batch["ids"].shape[1] % 16 == 0
+        for padded, row in zip(batch["ids"], batch["row"], strict=True):
+            assert padded[padded > 0].tolist() == ragged["ids"][row].tolist()
+    padding = sum(int((batch["ids"] == 0).sum()) for batch in epoch)
+    assert padding < 0.4 * sum(batch["ids"].size for batch in epoch)
+
+
+def test_the_order_follows_from_seed_and_epoch_alone() -> None:
+    from stagedml.ml.train.batching import LengthBatches
+
+    def order(seed: int, epoch: int, *, after: int = 0) -> list[int]:
+        batches = LengthBatches(*rows(50), batch_size=4, seed=seed)
+        for earlier in range(after):
+            list(batches.epoch(earlier))
+        return [int(row) for batch in batches.epoch(epoch) for row in batch["row"]]
+
+    assert order(1, 2) == order(1, 2) == order(1, 2, after=2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_sorted_batches_know_where_their_rows_come_from() -> None:
+    from stagedml.ml.train.batching import SortedBatches
+
+    batches = SortedBatches(*rows(33), batch_size=8)
+    assert np.concatenate([batch["row"] for batch in batches.epoch()]).tolist() == batches.order.tolist()
+
+
+def test_columns_that_do_not_fit_together_are_refused() -> None:
+    from stagedml.ml.train.batching import LengthBatches
+
+    with pytest.raises(ValueError, match="lengths"):
+        LengthBatches({"a": [np.ones(2)], "b": [np.ones(3)]}, {}, batch_size=1, seed=0)
+    with pytest.raises(ValueError, match="1 rows"):
+        LengthBatches({"a": [np.ones(2)]}, {"label": np.ones(2)}, batch_size=1, seed=0)
+    with pytest.raises(ValueError, match="no rows"):
+        LengthBatches({"a": []}, {}, batch_size=1, seed=0)
+
+
+# -- optimizer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_falls_in_straight_lines() -> None:
+    from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate_schedule
+
+    schedule = learning_rate_schedule(OptimizerSettings(learning_rate=1e-3, warmup_share=0.1), 100)
+    # As in BERT's own code, the decay counts from step 0, so that the rate falls a little where the two lines meet.
+    expected = {0: 0.0, 5: 5e-4, 9: 9e-4, 10: 9e-4, 50: 5e-4, 100: 0.0}
+    assert {step: float(schedule(step)) for step in expected} == pytest.approx(expected)
+    flat = learning_rate_schedule(OptimizerSettings(learning_rate=1e-3, warmup_share=0, end_learning_rate=1e-3), 100)
+    assert float(flat(0)) == float(flat(77)) == pytest.approx(1e-3)
+
+
+def test_a_step_is_that_of_adamw_with_clipping_and_spares_biases() -> None:
+    from stagedml.ml.framework import tf
+    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+
+    rate, decay, epsilon = 0.1, 0.5, 1e-6
+    settings = OptimizerSettings(
+        learning_rate=rate, end_learning_rate=rate, warmup_share=0, weight_decay=decay, clip_norm=1.0
+    )
+    optimizer = create_optimizer(settings, 10)
+    kernel = tf.Variable([2.0, -3.0], name="dense/kernel")
+    bias = tf.Variable([5.0], name="dense/bias")
+    values = {"kernel": np.array([2.0, -3.0]), "bias": np.array([5.0])}
+    moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in values.items()}
+    for step, gradient in enumerate(({"kernel": [3.0, 0.0], "bias": [4.0]}, {"kernel": [0.1, -0.2], "bias": [0.3]}), 1):
+        optimizer.apply_gradients([(tf.constant(gradient["kernel"]), kernel), (tf.constant(gradient["bias"]), bias)])
+        norm = np.sqrt(sum(np.square(part).sum() for part in gradient.values()))
+        for name in values:
+            clipped = np.array(gradient[name]) / max(norm, 1.0)
+            first, second = moments[name]
+            first, second = 0.9 * first + 0.1 * clipped, 0.999 * second + 0.001 * clipped**2
+            moments[name] = first, second
+            scale = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            values[name] = values[name] * (1 - (rate * decay if name == "kernel" else 0))
+            values[name] -= rate * scale * first / (np.sqrt(second) + epsilon)
+    np.testing.assert_allclose(kernel.numpy(), values["kernel"], rtol=1e-5)
+    np.testing.assert_allclose(bias.numpy(), values["bias"], rtol=1e-5)
+
+
+def test_impossible_settings_are_refused_all_at_once() -> None:
+    from stagedml.ml.train.optimizer import OptimizerSettings
+
+    with pytest.raises(UsageError, match=r"learning_rate is -1.*warmup_share is 2.*weight_decay is -0\.1"):
+        OptimizerSettings(learning_rate=-1, warmup_share=2, weight_decay=-0.1)
+
+
+# -- the loop --------------------------------------------------------------------------------------------------------
+
+
+class Regression:
+    """A small network with dropout that learns the sum of its inputs."""
+
+    def __init__(self, seed: int) -> None:
+        from stagedml.ml.framework import tf_keras
+        from stagedml.ml.train.determinism import seeded
+
+        with seeded(seed):
+            layers = tf_keras.layers
+            self.model = tf_keras.Sequential(
+                [layers.Dense(16, activation="tanh"), layers.Dropout(0.2), layers.Dense(16), layers.Dropout(0.2)]
+            )
+            self.model.add(layers.Dense(1))
+            self.model.build((None, 4))
+
+    def loss(self, batch: Mapping[str, Any]) -> Any:
+        from stagedml.ml.framework import tf
+
+        return tf.reduce_mean((self.model(batch["x"], training=True)[:, 0] - batch["y"]) ** 2)
+
+
+class Points:
+    """Random inputs and their sums."""
+
+    steps_per_epoch = 8
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self._scale = scale
+
+    def epoch(self, number: int) -> Iterator[dict[str, NDArray[Any]]]:
+        generator = np.random.default_rng((5, number))
+        for size in (16, 16, 9, 16, 16, 16, 16, 3):
+            x = (generator.normal(size=(size, 4)) * self._scale).astype(np.float32)
+            yield {"x": x, "y": x.sum(axis=1)}
+
+
+def fit(seed: int, epochs: int = 3, learning_rate: float = 1e-2, **options: Any) -> tuple[list[Any], list[float]]:
+    from stagedml.ml.train.loop import train
+    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+
+    network = Regression(seed)
+    data = options.pop("data", Points())
+    optimizer = create_optimizer(OptimizerSettings(learning_rate), epochs * data.steps_per_epoch)
+    reports = train(network.model, network.loss, optimizer, data, epochs=epochs, seed=seed, **options)
+    return [variable.numpy().tobytes() for variable in network.model.variables], [report.loss for report in reports]
+
+
+def test_two_trainings_in_one_process_give_the_same_bits() -> None:
+    first = fit(seed=1)
+    random.random()
+    np.random.rand()
+    fit(seed=2, epochs=1)
+    assert fit(seed=1) == first
+    assert fit(seed=2) != first
+
+
+def test_training_learns() -> None:
+    _, losses = fit(seed=1, epochs=8)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_dropout_differs_from_step_to_step_and_from_layer_to_layer() -> None:
+    from stagedml.ml.framework import tf, tf_keras
+    from stagedml.ml.train.determinism import fix_dropout
+
+    class Noisy(tf_keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = tf_keras.layers.Dropout(0.5), tf_keras.layers.Dropout(0.5)
+
+        def call(self, x: Any) -> Any:
+            return tf.stack([self.first(x, training=True), self.second(x, training=True)])
+
+    def masks(seed: int, at: int) -> NDArray[np.float32]:
+        layer, step = Noisy(), tf.Variable(at, dtype=tf.int64)
+        assert fix_dropout(layer, seed, step) == 2
+        values: NDArray[np.float32] = layer(tf.ones((40, 50))).numpy()
+        return values
+
+    once = masks(1, 0)
+    assert np.array_equal(once, masks(1, 0))
+    assert not np.array_equal(once[0], once[1])
+    assert not np.array_equal(once, masks(1, 1))
+    assert not np.array_equal(once, masks(2, 0))
+    assert np.mean(once > 0) == pytest.approx(0.5, abs=0.03)
+    assert set(np.unique(once).tolist()) == {0.0, 2.0}
+
+
+def test_seeded_leaves_the_caller_s_generators_as_they_were() -> None:
+    from stagedml.ml.train.determinism import seeded
+
+    random.seed(5)
+    np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5)
+    np.random.seed(5)
+    with seeded(1):
+        random.random()
+        np.random.rand()
+    assert (random.random(), np.random.rand()) == expected
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_says_where() -> None:
+    from stagedml.ml.train.loop import LossNotFinite
+
+    with pytest.raises(LossNotFinite) as caught:
+        fit(seed=1, data=Points(scale=1e30))
+    assert caught.value.step == 1
+    assert "at step 1 (epoch 1, learning rate" in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_progress_and_epochs_are_told_in_order() -> None:
+    told: list[tuple[Any, ...]] = []
+    epochs: list[int] = []
+    fit(
+        seed=1,
+        epochs=2,
+        label="fit",
+        progress=lambda *message: told.append(message),
+        after_epoch=lambda report: epochs.append(report.epoch),
+    )
+    assert [(label, done, total, unit) for label, done, total, unit, _ in told] == [
+        ("fit", step, 16, "steps") for step in range(1, 17)
+    ]
+    assert told[-1][4].startswith("epoch 2/2, loss ")
+    assert epochs == [1, 2]
+
+
+def test_scalars_go_to_the_log_folder(tmp_path: Path) -> None:
+    from stagedml.ml.framework import tf
+
+    fit(seed=1, epochs=3, log_dir=tmp_path)
+    (events,) = (tmp_path / "train").iterdir()
+    found = {
+        (value.tag, event.step)
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+    }
+    assert found == {(tag, step) for tag in ("loss", "learning_rate", "rows_per_second") for step in (10, 20)}
+
+
+def test_precision_is_put_back_and_unknown_ones_refused() -> None:
+    from stagedml.ml.framework import tf_keras
+    from stagedml.ml.train.precision import precision
+
+    with precision("bfloat16"):
+        assert tf_keras.layers.Dense(1).compute_dtype == "bfloat16"
+    assert tf_keras.layers.Dense(1).compute_dtype == "float32"
+    with pytest.raises(UsageError, match="none of float32, bfloat16"), precision("float8"):  # type: ignore[arg-type]
+        pass
