@@ -7,6 +7,7 @@ is shown alone. Matchers are in no hash.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -83,7 +84,10 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The realization with the best metric, once `of` instances exist. Equal ones are told apart by reference."""
+    """The realization with the best metric, once `of` instances exist. Equal ones are told apart by reference.
+
+    NaN, of a training that diverged, is worse than any number.
+    """
 
     metric: str
     of: int = 1
@@ -108,7 +112,8 @@ class Best:
             value = candidate.metric(self.file, self.metric)
             if value is None:
                 raise MetricMissing(candidate.rref, self.metric, self.file)
-            return (value if self.lowest else -value, candidate.rref)
+            cost = math.inf if math.isnan(value) else value if self.lowest else -value
+            return (cost, candidate.rref)
 
         return (min(candidates, key=rank).rref,)
 

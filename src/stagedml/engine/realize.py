@@ -30,7 +30,7 @@ from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
 from stagedml.core import config as configs
 from stagedml.core.matchers import Candidate, Matcher
 from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Verdict, decide
-from stagedml.core.refs import DerivationRef, parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, is_dref, parse_dref, parse_rref
 from stagedml.engine.console import default_observer
 from stagedml.engine.events import Observer
 from stagedml.engine.explain import Explainer
@@ -46,7 +46,7 @@ R = TypeVar("R")
 #: What `instantiate` returned, or the closure in it.
 Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
 #: Which derivations to rebuild: the targets (True), or those of some stages, names or references.
-Force: TypeAlias = "bool | Iterable[Stage[..., Any] | str]"
+Force: TypeAlias = "bool | Stage[..., Any] | str | Iterable[Stage[..., Any] | str]"
 _RECORDED_PACKAGES = ("pylightnix", "numpy", "tensorflow", "tf_keras", "official", "tokenizers", "torch")
 _DISTRIBUTIONS = {"official": "tf-models-official", "tf_keras": "tf-keras"}
 
@@ -355,10 +355,13 @@ def _prepare(
     offline: bool | None,
     observer: Observer | None,
 ) -> tuple[Any, _Run]:
-    closure = target if isinstance(target, Closure) else target[1]
-    if not isinstance(closure, Closure):
+    passed: Any = target  # whoever checks no types passes other things, too
+    if isinstance(passed, Closure):
+        result, closure = passed.result, passed
+    elif isinstance(passed, tuple) and len(passed) == 2 and isinstance(passed[1], Closure):
+        result, closure = passed
+    else:
         raise UsageError(f"{target!r} cannot be realized; pass what `instantiate(stage, ...)` returned")
-    result = closure.result if isinstance(target, Closure) else target[0]
     store = store_of(closure.S)
     targets = tuple(str(dref) for dref in closure.targets)
     storage = Storage.of(store)
@@ -425,6 +428,8 @@ def _arguments(nodes: Sequence[_Node], args: Mapping[str, Any]) -> dict[str, dic
     by_dref = {node.dref: node for node in nodes}
     for name, value in args.items():
         if name in by_dref:
+            if not isinstance(value, Mapping):
+                raise UsageError(f"args: {name}: wanted a dict of Exec values, got {value!r}")
             given.setdefault(name, {}).update(value)
             continue
         takers = [
@@ -555,10 +560,11 @@ def realize_many(
 
 
 def _replace(value: Any, realized: Callable[[str], list[RRef]]) -> Any:
-    if isinstance(value, str):
+    if is_dref(value):
         return realized(str(value))
     if isinstance(value, (list, tuple)):
-        return type(value)(_replace(item, realized) for item in value)
+        items = (_replace(item, realized) for item in value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)  # a named tuple, or a plain one
     if isinstance(value, dict):
         return {key: _replace(item, realized) for key, item in value.items()}
     return value
