@@ -66,6 +66,8 @@ def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
             continue
         if name == "returns" or (name == "simple" and isinstance(node, ast.AnnAssign)):
             continue
+        if isinstance(node, ast.JoinedStr):  # in nested formats Python 3.12 has empty strings that others have not
+            value = [part for part in value if not (isinstance(part, ast.Constant) and part.value == "")]
         yield f"{name}="
         inside = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
         yield from _dump_value(value, in_class=inside)
