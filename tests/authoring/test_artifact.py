@@ -41,7 +41,7 @@ def test_an_artifact_is_a_derivation_reference_and_a_str(store: Store) -> None:
     assert type(plain) is str
     assert text == plain
     assert hash(text) == hash(plain)
-    assert dict([(plain, 1)])[text] == 1
+    assert {plain: 1}[text] == 1
     assert repr(text) == repr(plain)
     assert f"{text}" == plain
     assert sorted([text, "a"]) == ["a", plain]

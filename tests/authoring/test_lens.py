@@ -64,9 +64,9 @@ def test_a_lens_on_a_derivation_knows_configs_alone(rref: RRef, store: Store) ->
     lens = mklens(rref2dref(rref))
     assert lens.source.word.val == "Abc"
     assert lens.syspath == store.layout.storage / str(rref2dref(rref)).removeprefix("dref:")
-    for ask in (lambda: lens.rref, lambda: lens.source.text.contents, lambda: lens.source.rref):
+    for place, accessor in [(lens, "rref"), (lens.source.text, "contents"), (lens.source, "rref")]:
         with pytest.raises(InvalidLens, match="alone has no realization; begin with an rref"):
-            ask()
+            getattr(place, accessor)
 
 
 def test_a_lens_on_what_instantiate_returns(store: Store) -> None:
