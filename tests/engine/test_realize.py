@@ -15,6 +15,7 @@ from stagedml import (
     Artifact,
     Build,
     BuildError,
+    Exec,
     RefPath,
     RRef,
     UsageError,
@@ -320,13 +321,35 @@ def test_force_of_what_is_not_there_is_refused(store: Store) -> None:
         realize(instantiate(toys.all_counted), force=["uper"])
 
 
-def test_a_changed_input_changes_what_rests_on_it(store: Store) -> None:
+def test_a_damaged_input_is_restored_and_what_rests_on_it_stays(store: Store) -> None:
     rref = realize(instantiate(toys.all_counted))
-    journal = mklens(rref).source.source.text.syspath
-    journal.chmod(0o644)
-    journal.write_text("edited")  # of another size, so that the rebuild replaces it
-    assert realize(instantiate(toys.all_counted)) == rref
-    assert journal.read_text() == "hello"
+    text = mklens(rref).source.source.text.syspath
+    text.chmod(0o644)
+    text.write_text("of another size")
+    recorder = Recorder()
+    assert realize(instantiate(toys.all_counted), observer=recorder) == rref
+    assert started(recorder) == ["text"]
+    assert text.read_text() == "hello"
+
+
+@stage(toys.Text, name="drifting")
+def drifting(build: Build, *, weather: Exec[str] = "sun", text: RefPath = output("text.txt")) -> None:
+    """Write what no config tells, as a stage that is not deterministic does."""
+    build.path(text).write_text(weather)
+
+
+def test_an_input_that_comes_out_otherwise_has_what_rests_on_it_built_anew(store: Store) -> None:
+    def shouted() -> toys.Text:
+        return toys.upper(source=drifting())
+
+    sunny = realize(instantiate(shouted))
+    rainy = realize(instantiate(shouted), force="drifting", args={"weather": "rain"})
+    assert mklens(sunny).text.contents == "SUN"
+    assert mklens(rainy).text.contents == "RAIN"
+    assert realize(instantiate(shouted)) == rainy
+    recorder = Recorder()
+    assert realize(instantiate(shouted), force="drifting", observer=recorder) == sunny  # it was there already
+    assert started(recorder) == ["drifting"]
 
 
 # -- Exec values ------------------------------------------------------------------------------------------------------
