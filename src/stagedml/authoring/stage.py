@@ -49,6 +49,7 @@ from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, SELF, Config
 from stagedml.core.refs import is_valid_name, parse_dref
 from stagedml.errors import UsageError
+from stagedml.settings import read_settings
 from stagedml.store.layout import RESERVED_NAMES, UNHASHED
 
 P = ParamSpec("P")
@@ -402,6 +403,7 @@ class OwnRealizer(abc.ABC):
     def __call__(
         self, S: StorageSettings | None, dref: DRef, context: Context, arguments: Mapping[str, Any]
     ) -> list[PylightnixPath]:
+        settings = read_settings()
         folder = Path(tempfile.mkdtemp(prefix=f"{parse_dref(dref).folder[:64]}-", dir=store_of(S).layout.tmp))
         build = Build(
             storage=S,
@@ -410,6 +412,8 @@ class OwnRealizer(abc.ABC):
             outpath=folder,
             scratch=folder.with_name(f"{folder.name}.scratch"),
             arguments=self.exec_arguments(arguments),
+            offline=settings.offline,
+            mirrors=settings.mirrors,
         )
         try:
             self.run(build)
