@@ -159,8 +159,8 @@ class _Walk:
         local_imports: dict[str, _Import] = {}
         chains: set[_Chain] = set()
         for node in nodes:
-            local_imports.update(_imports_in(node, source))
-            chains.update(_name_chains(node, bound))
+            local_imports.update(_imports_below(node, source.module, source.filename))
+            chains.update(_chains_below(node, bound))
         for chain in sorted(chains):
             if chain[0] in local_imports:
                 self._follow_import(local_imports[chain[0]], chain[1:])
@@ -459,6 +459,7 @@ def _installed_folders() -> tuple[str, ...]:
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
+@functools.lru_cache(maxsize=8192)
 def _is_tracked(module: str, filename: str) -> bool:
     if module == "stagedml" or module.startswith("stagedml."):
         return module.startswith(_OWN_TRACKED)
@@ -470,16 +471,18 @@ def _collect(body: Iterable[ast.stmt], source: _Source) -> None:
     for statement in body:
         if not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
             stars = (node for node in ast.walk(statement) if isinstance(node, ast.ImportFrom))
-            source.stars.extend(_absolute(node, source) for node in stars if node.names[0].name == "*")
+            source.stars.extend(
+                _absolute(node, source.module, source.filename) for node in stars if node.names[0].name == "*"
+            )
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            for name, target in _imports_in(statement, source):
+            for name, target in _imports_in(statement, source.module, source.filename):
                 source.imports[name] = target
         elif isinstance(statement, ast.If) and _is_type_checking(statement.test):
             _collect(statement.orelse, source)
         else:
             names = _bound_by(statement)
             if not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):  # imports under conditions
-                for name, target in _imports_in(statement, source):
+                for name, target in _imports_in(statement, source.module, source.filename):
                     source.imports.setdefault(name, target)
                     names.add(name)
             for name in names:
@@ -530,30 +533,40 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _absolute(node: ast.ImportFrom, source: _Source) -> str:
+def _absolute(node: ast.ImportFrom, module: str, filename: str) -> str:
     if not node.level:
         return node.module or ""
-    if source.module == "__main__":  # run with `python -m package.module`
+    if module == "__main__":  # run with `python -m package.module`
         package = (getattr(sys.modules["__main__"], "__package__", None) or "").split(".")
     else:
-        package = source.module.split(".")
-        if os.path.basename(source.filename) != "__init__.py":
+        package = module.split(".")
+        if os.path.basename(filename) != "__init__.py":
             package = package[:-1]
     package = package[: len(package) - (node.level - 1)]
     return ".".join([*package, *([node.module] if node.module else [])])
 
 
-def _imports_in(tree: ast.AST, source: _Source) -> Iterator[tuple[str, _Import]]:
+@functools.lru_cache(maxsize=8192)
+def _imports_below(node: ast.AST, module: str, filename: str) -> tuple[tuple[str, _Import], ...]:
+    return tuple(_imports_in(node, module, filename))
+
+
+@functools.lru_cache(maxsize=8192)
+def _chains_below(node: ast.AST, bound: frozenset[str]) -> frozenset[_Chain]:
+    return frozenset(_name_chains(node, bound))
+
+
+def _imports_in(tree: ast.AST, module: str, filename: str) -> Iterator[tuple[str, _Import]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                module = alias.name if alias.asname else alias.name.split(".")[0]
-                yield alias.asname or module, _Import(module, None)
+                bound = alias.name if alias.asname else alias.name.split(".")[0]
+                yield alias.asname or bound, _Import(bound, None)
         elif isinstance(node, ast.ImportFrom):
-            module = _absolute(node, source)
+            origin = _absolute(node, module, filename)
             for alias in node.names:
                 if alias.name != "*":
-                    yield alias.asname or alias.name, _Import(module, alias.name)
+                    yield alias.asname or alias.name, _Import(origin, alias.name)
 
 
 def _name_chains(node: ast.AST, bound: frozenset[str] = frozenset(), *, in_class: bool = False) -> Iterator[_Chain]:
@@ -637,6 +650,7 @@ def _literal(node: ast.expr) -> tuple[object] | None:
     return (value,) if _is_literal(value) else None
 
 
+@functools.lru_cache(maxsize=8192)
 def _unit_text(name: str, node: ast.stmt) -> str:
     """A definition as it enters the fingerprint: plain data by its value, everything else by its normalised source."""
     literal = _literal_assigned(name, node)
@@ -646,6 +660,7 @@ def _unit_text(name: str, node: ast.stmt) -> str:
 # -- comparing with what is loaded -----------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=8192)
 def _find_function(tree: ast.Module, qualname: str, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """The definition of a function by its qualified name; of several, the one at `line`, else the last."""
     scopes: list[ast.AST] = [tree]

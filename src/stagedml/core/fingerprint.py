@@ -8,6 +8,7 @@ count; annotations in class bodies do, since dataclasses and artifacts read them
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 
 from blake3 import blake3
@@ -23,6 +24,7 @@ def normalised(node: ast.AST) -> str:
     return "".join(_dump(node, in_class=False))
 
 
+@functools.lru_cache(maxsize=1024)
 def normalised_builder(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """The normalised text of a stage's builder.
 
