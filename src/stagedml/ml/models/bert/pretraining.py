@@ -1,0 +1,389 @@
+"""Pre-training BERT on plain text, as a masked language model. Devlin et al. 2018, BERT, section 3.1, task 1.
+
+tf-models-official's encoder and pretrainer; BERT's second task, next sentence prediction, is left out. A row is two
+neighbouring sentences of a document, as BERT's two segments; the last of an odd number stands alone. What comes out is
+a pretrained model like those that are fetched (see `checkpoint`), its head under Google's names for it
+(`cls/predictions/...`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stagedml.errors import UsageError
+from stagedml.ml.framework import tf, tf_keras
+from stagedml.ml.models.bert.checkpoint import Arrays, encoder_arrays, write_pretrained
+from stagedml.ml.models.bert.config import BertConfig
+from stagedml.ml.models.bert.encoder import activation, build_encoder
+from stagedml.ml.progress import Progress, silent
+from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer, Encoded
+from stagedml.ml.train.batching import LENGTH_STEP, Batch, Batches, LengthBatches, SortedBatches
+from stagedml.ml.train.determinism import seeded
+from stagedml.ml.train.loop import EpochReport, train
+from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+from stagedml.ml.train.precision import Precision, precision
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.json"
+PROTOCOL_FILE = "protocol.json"
+
+HELD_OUT_EVERY = 20
+"""Every so many documents, the first is not trained on, but measured with."""
+
+_EVALUATION_ROWS = 64
+
+
+class TooFewDocuments(UsageError):
+    """A text has no document to train on, or none to measure with."""
+
+    def __init__(self, corpus: str, documents: int) -> None:
+        super().__init__(corpus, documents)
+        self.corpus, self.documents = corpus, documents
+
+    def __str__(self) -> str:
+        return (
+            f"{self.corpus}: {self.documents} documents, where 2 are needed at least; write a sentence a line and an "
+            "empty line between documents"
+        )
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """The shape of a model, and how it is pre-trained.
+
+    Attributes:
+        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, hidden_act,
+        dropout: the model's shape; see `config.BertConfig`. `dropout` is that of attention weights, too.
+        learning_rate: the highest, at the end of the warm-up.
+        batch_size: rows a step.
+        epochs: how often the text is gone through; what is hidden differs each time.
+        warmup_share: the share of all steps over which the learning rate rises.
+        weight_decay: of AdamW.
+        mask_share: the share of word pieces to predict, in (0, 1).
+        precision: what the model computes in.
+        length_step: batches are padded to a multiple of so many word pieces.
+        deterministic: whether to repeat bit for bit.
+    """
+
+    hidden_size: int = 128
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 2
+    intermediate_size: int = 512
+    max_position_embeddings: int = 128
+    hidden_act: str = "gelu"
+    dropout: float = 0.1
+    learning_rate: float = 1e-4
+    batch_size: int = 32
+    epochs: int = 1
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    mask_share: float = 0.15
+    precision: Precision = "float32"
+    length_step: int = LENGTH_STEP
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_share < 1:
+            raise UsageError(f"settings of the pre-training: mask_share is {self.mask_share}, outside (0, 1)")
+
+    def bert_config(self, vocab_size: int) -> BertConfig:
+        """The model's shape, for a vocabulary of that size."""
+        return BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=self.intermediate_size,
+            hidden_act=self.hidden_act,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+            max_position_embeddings=self.max_position_embeddings,
+        )
+
+
+def pretrain(
+    *,
+    corpus: Path,
+    vocab: Path,
+    lower_case: bool,
+    settings: PretrainSettings,
+    seed: int,
+    output: Path,
+    log_dir: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Pre-train a BERT from nothing, and measure it.
+
+    Writes into `output`: a pretrained model (`bert_config.json`, `vocab.txt`, `bert_model.ckpt.*`); `metrics.json`,
+    what is returned; and `protocol.json`, a list of what was done, in order, with what came out. All of them are the
+    same, byte for byte, for the same arguments.
+
+    Args:
+        corpus: text, UTF-8: a sentence a line, an empty line between documents. Every 20th document, from the first,
+            is held out.
+        vocab: one word piece a line.
+        lower_case: whether the vocabulary is an uncased one.
+        settings: the model's shape, and how to train it.
+        seed: of the weights, the order of the data, what is hidden, and the dropout.
+        output: a folder that exists.
+        log_dir: for TensorBoard; holds clocks and rates.
+        progress: told of the training.
+
+    Returns:
+        `train_loss`, mean of the last epoch; `eval_loss` and `eval_accuracy`, mean over the hidden word pieces of the
+        documents that are held out, after the last epoch.
+
+    Raises:
+        TooFewDocuments: there is nothing to train on, or nothing to measure with.
+        UnusableVocabulary: the vocabulary lacks a special token.
+        UnusableBertConfig: there is no model of such a shape.
+        LossNotFinite: the training diverged.
+    """
+    tokenizer = BertTokenizer(vocab, lower_case=lower_case)
+    config = settings.bert_config(tokenizer.vocab_size)
+    training, held_out = _read_rows(corpus, tokenizer, settings.max_position_embeddings)
+    masking = Masking(tokenizer, settings.mask_share)
+    with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
+        model = MaskedLanguageModel(config)
+
+    protocol: list[dict[str, object]] = []
+    results: dict[str, float] = {}
+
+    def after_epoch(report: EpochReport) -> None:
+        measured = model.evaluate(
+            MaskedBatches(
+                SortedBatches(_columns(held_out), {}, batch_size=_EVALUATION_ROWS, length_step=settings.length_step),
+                masking,
+                seed=seed,
+            )
+        )
+        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
+        protocol.append({"operation": "evaluate", "epoch": report.epoch, "rows": len(held_out), **measured})
+        results["train_loss"] = report.loss
+        results.update({f"eval_{name}": value for name, value in measured.items()})
+        logger.info("epoch %d: %s", report.epoch, measured)
+
+    batches = MaskedBatches(
+        LengthBatches(
+            _columns(training), {}, batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
+        ),
+        masking,
+        seed=seed,
+    )
+    train(
+        model.model,
+        model.loss,
+        create_optimizer(
+            OptimizerSettings(
+                learning_rate=settings.learning_rate,
+                warmup_share=settings.warmup_share,
+                weight_decay=settings.weight_decay,
+            ),
+            settings.epochs * batches.steps_per_epoch,
+        ),
+        batches,
+        epochs=settings.epochs,
+        seed=seed,
+        label="pretrain",
+        log_dir=log_dir,
+        progress=progress,
+        after_epoch=after_epoch,
+    )
+
+    write_pretrained(output, config, vocab.read_bytes(), model.arrays())
+    _write_json(output / METRICS_FILE, results)
+    _write_json(output / PROTOCOL_FILE, protocol)
+    return results
+
+
+class MaskedLanguageModel:
+    """BERT with a head that names the word piece at a place."""
+
+    def __init__(self, config: BertConfig) -> None:
+        """Build it with fresh weights, drawn from Keras's global generator."""
+        from official.nlp.modeling.models import BertPretrainerV2
+
+        self.config = config
+        self.encoder = build_encoder(config)
+        self.model = BertPretrainerV2(
+            self.encoder,
+            mlm_activation=activation(config.hidden_act),
+            mlm_initializer=tf_keras.initializers.TruncatedNormal(stddev=config.initializer_range),
+        )
+        self.model(self.model.inputs)
+        self._infer = tf.function(
+            lambda batch: self._sums(batch, training=False),
+            input_signature=[{name: tf.TensorSpec([None, None], kind) for name, kind in _SIGNATURE.items()}],
+        )
+
+    def loss(self, batch: Batch) -> Any:
+        """The mean cross-entropy over the hidden word pieces of a batch, with dropout: for `loop.train`."""
+        loss, _, count = self._sums(batch, training=True)
+        return loss / tf.maximum(count, 1.0)
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """The mean loss and the share of hidden word pieces that are named right."""
+        sums = np.sum([[float(part) for part in self._infer(dict(batch))] for batch in batches.epoch(0)], axis=0)
+        return {"loss": float(sums[0] / sums[2]), "accuracy": float(sums[1] / sums[2])}
+
+    def arrays(self) -> Arrays:
+        """All weights by Google's names."""
+        head = self.model.masked_lm
+        dense, norm = head.dense, head.layer_norm
+        return encoder_arrays(self.encoder, self.config) | {
+            "cls/predictions/transform/dense/kernel": dense.kernel.numpy(),
+            "cls/predictions/transform/dense/bias": dense.bias.numpy(),
+            "cls/predictions/transform/LayerNorm/gamma": norm.gamma.numpy(),
+            "cls/predictions/transform/LayerNorm/beta": norm.beta.numpy(),
+            "cls/predictions/output_bias": head.bias.numpy(),
+        }
+
+    def _sums(self, batch: Batch, *, training: bool) -> tuple[Any, Any, Any]:
+        """Over the hidden word pieces of a batch: the sum of losses, how many are named right, how many there are."""
+        outputs = self.model(
+            {
+                "input_word_ids": batch["input_ids"],
+                "input_mask": batch["input_mask"],
+                "input_type_ids": batch["segment_ids"],
+                "masked_lm_positions": batch["positions"],
+            },
+            training=training,
+        )
+        logits, labels, weights = tf.cast(outputs["mlm_logits"], tf.float32), batch["labels"], batch["weights"]
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        right = tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
+        return tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights), tf.reduce_sum(weights)
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+_SIGNATURE = {
+    "input_ids": "int32",
+    "input_mask": "int32",
+    "segment_ids": "int32",
+    "positions": "int32",
+    "labels": "int32",
+    "weights": "float32",
+}
+
+
+class Masking:
+    """Which word pieces are hidden, and behind what."""
+
+    def __init__(self, tokenizer: BertTokenizer, share: float) -> None:
+        """`share` of each row's word pieces are to be predicted, at least one."""
+        self._share = share
+        self._mask = tokenizer.id_of("[MASK]")
+        special = {tokenizer.id_of(token) for token in SPECIAL_TOKENS}
+        self._special = np.array(sorted(special))
+        self._plain = np.array([number for number in range(tokenizer.vocab_size) if number not in special])
+
+    def apply(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        """Hide word pieces of a batch.
+
+        A chosen piece becomes [MASK] 80 % of the time, a random one 10 %, stays 10 % (Devlin et al. 2018, 3.1).
+
+        Args:
+            batch: input_ids, input_mask and segment_ids, each (rows, length) int32.
+            generator: the only source of randomness.
+
+        Returns:
+            The batch with other input_ids, and with positions, labels (both int32) and weights (float32), each (rows,
+            the most that are hidden in one row): where pieces were hidden, what they were, and 1; all 0 where a row
+            has fewer.
+        """
+        ids = batch["input_ids"]
+        plain = (batch["input_mask"] == 1) & ~np.isin(ids, self._special)
+        counts = np.minimum(np.maximum(np.rint(plain.sum(axis=1) * self._share), 1), plain.sum(axis=1)).astype(int)
+        order = np.argsort(np.where(plain, generator.random(ids.shape), 2.0), axis=1, kind="stable")
+        positions = order[:, : max(counts.max(), 1)]
+        chosen = np.arange(positions.shape[1]) < counts[:, None]
+        positions = np.where(chosen, positions, 0)
+        true = np.take_along_axis(ids, positions, axis=1)
+        fate = generator.random(positions.shape)
+        others = self._plain[(generator.random(positions.shape) * len(self._plain)).astype(int)]
+        hidden = ids.copy()
+        rows, columns = np.nonzero(chosen)
+        hidden[rows, positions[rows, columns]] = np.where(fate < 0.8, self._mask, np.where(fate < 0.9, others, true))[
+            rows, columns
+        ]
+        return {
+            **batch,
+            "input_ids": hidden,
+            "positions": positions.astype(np.int32),
+            "labels": np.where(chosen, true, 0).astype(np.int32),
+            "weights": chosen.astype(np.float32),
+        }
+
+
+class MaskedBatches:
+    """Batches in which word pieces are hidden: others in each epoch, the same whenever an epoch is asked for."""
+
+    def __init__(self, batches: Batches, masking: Masking, *, seed: int) -> None:
+        self._batches = batches
+        self._masking = masking
+        self._seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return self._batches.steps_per_epoch
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch (from 0)."""
+        # The third number sets this sequence apart from that of the order of rows.
+        generator = np.random.default_rng((self._seed, number, 1))
+        for batch in self._batches.epoch(number):
+            yield self._masking.apply(batch, generator)
+
+
+def _read_rows(corpus: Path, tokenizer: BertTokenizer, max_length: int) -> tuple[list[Encoded], list[Encoded]]:
+    """The rows of the documents to train on, and of those that are held out."""
+    documents = list(_documents(corpus))
+    if len(documents) < 2:
+        raise TooFewDocuments(str(corpus), len(documents))
+    training: list[Encoded] = []
+    held_out: list[Encoded] = []
+    for number, sentences in enumerate(documents):
+        ids = tokenizer.batch_ids(sentences)
+        for place in range(0, len(ids), 2):
+            second = ids[place + 1] if place + 1 < len(ids) else None
+            row = tokenizer.encode(ids[place], second, max_length)
+            (held_out if number % HELD_OUT_EVERY == 0 else training).append(row)
+    return training, held_out
+
+
+def _documents(corpus: Path) -> Iterator[list[str]]:
+    """The documents of a text, each a list of at least one sentence."""
+    document: list[str] = []
+    with corpus.open(encoding="utf-8") as lines:
+        for line in lines:
+            if sentence := line.strip():
+                document.append(sentence)
+            elif document:
+                yield document
+                document = []
+    if document:
+        yield document
+
+
+def _columns(rows: Sequence[Encoded]) -> dict[str, Sequence[NDArray[Any]]]:
+    """The ragged columns of rows, for `batching`."""
+    return {
+        "input_ids": [np.array(row.input_ids, dtype=np.int32) for row in rows],
+        "input_mask": [np.ones(len(row.input_ids), dtype=np.int32) for row in rows],
+        "segment_ids": [np.array(row.segment_ids, dtype=np.int32) for row in rows],
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
