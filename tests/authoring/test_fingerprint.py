@@ -363,9 +363,9 @@ def test_declaring_imports_nothing(workshop: Workshop, tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_imported_inside_of_a_function_stays_unloaded(workshop: Workshop, tmp_path: Path) -> None:
-    body = builder("str(json_tool())", "    import xml.dom.minidom as json_tool\n    import email.mime.text\n")
+    body = builder("str(json_tool())", "    import wsgiref.util as json_tool\n    import pydoc_data.topics\n")
     (tmp_path / "pipeline.py").write_text(body)
-    loaded = ("answer", "[name for name in ('xml.dom', 'email.mime') if name in sys.modules]")
+    loaded = ("answer", "[name for name in ('wsgiref', 'pydoc_data') if name in sys.modules]")
     assert workshop.experiment(tmp_path, ("import", "pipeline"), TRAIN, loaded)[1:] == ["[]"]
 
 

@@ -74,6 +74,8 @@ def type_name(annotation: Any) -> str:
         return "None"
     if annotation == RefPath:
         return "RefPath"
+    if typing.get_origin(annotation) in (Union, types.UnionType):  # Python 3.10 writes them in two ways
+        return " | ".join(map(type_name, typing.get_args(annotation)))
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
     return str(annotation).replace("typing.", "")
