@@ -94,7 +94,7 @@ def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLik
 
 def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
     """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
-    return _finetune_glue(task_name, all_fetch_minilm(), folder)
+    return _finetune_glue(task_name, all_fetch_minilm(), folder, learning_rate=1e-4, batch_size=16)
 
 
 def all_quickstart_pretrain() -> BertPretrained:
