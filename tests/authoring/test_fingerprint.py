@@ -363,10 +363,11 @@ def test_declaring_imports_nothing(workshop: Workshop, tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_imported_inside_of_a_function_stays_unloaded(workshop: Workshop, tmp_path: Path) -> None:
-    body = builder("str(json_tool())", "    import wsgiref.util as json_tool\n    import pydoc_data.topics\n")
+    body = builder("str(tool())", "    import wsgiref.util as tool\n    import xmlrpc.client\n")
     (tmp_path / "pipeline.py").write_text(body)
-    loaded = ("answer", "[name for name in ('wsgiref', 'pydoc_data') if name in sys.modules]")
-    assert workshop.experiment(tmp_path, ("import", "pipeline"), TRAIN, loaded)[1:] == ["[]"]
+    before = ("run", "import sys; before = {*sys.modules}")
+    loaded = ("answer", "sorted({*sys.modules} - before)")
+    assert workshop.experiment(tmp_path, ("import", "pipeline"), before, TRAIN, loaded)[1:] == ["[]"]
 
 
 def test_the_fingerprint_is_in_the_config(original: str, workshop: Workshop, tmp_path: Path) -> None:
