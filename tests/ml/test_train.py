@@ -27,7 +27,7 @@ def rows(count: int, seed: int = 0) -> tuple[dict[str, list[NDArray[Any]]], dict
 
 
 def test_an_epoch_has_each_row_once_in_full_batches_of_similar_length() -> None:
-    from stagedml.ml.train.batching import LengthBatches
+    from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches
 
     ragged, scalars = rows(101)
     batches = LengthBatches(ragged, scalars, batch_size=10, seed=3)
@@ -36,7 +36,7 @@ def test_an_epoch_has_each_row_once_in_full_batches_of_similar_length() -> None:
     assert sorted(np.concatenate([batch["row"] for batch in epoch]).tolist()) == list(range(101))
     assert sorted(len(batch["row"]) for batch in epoch) == [1, *[10] * 10]
     for batch in epoch:
-        assert batch["ids"].shape[1] % 16 == 0
+        assert batch["ids"].shape[1] % LENGTH_STEP == 0
         for padded, row in zip(batch["ids"], batch["row"], strict=True):
             assert padded[padded > 0].tolist() == ragged["ids"][row].tolist()
     padding = sum(int((batch["ids"] == 0).sum()) for batch in epoch)

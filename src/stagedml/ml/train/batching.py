@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Batch = Mapping[str, NDArray[Any]]
 """Named arrays; the first dimension of each is the batch's rows."""
 
-LENGTH_STEP = 16
+LENGTH_STEP = 8
 
 
 class Batches(Protocol):

@@ -7,7 +7,9 @@ Chance enters a training at three places, and at each of them it is a pure funct
 
 So no generator has a state that a checkpoint would have to hold, and a training that goes on at step n behaves as if it
 had never stopped. Beyond chance, some of TensorFlow's kernels add up floats in an order that varies: `seeded` turns
-those off, for the whole process and for good, since TensorFlow knows no way back.
+those off, for the whole process and for good, since TensorFlow knows no way back. What remains is the machine: how a sum
+is split over threads depends on their number (TF_NUM_INTRAOP_THREADS; the processor's cores by default) and on the
+device, and the last bits with it.
 """
 
 from __future__ import annotations
