@@ -5,11 +5,11 @@ Chance enters a training at three places, and at each of them it is a pure funct
 - the order of the data: computed from (seed, epoch) by whoever makes the batches (`batching.epoch_generator`);
 - dropout: computed from (seed, layer, step); `fix_dropout` replaces the generators with a state of their own.
 
-So no generator has a state that a checkpoint would have to hold, and a training that goes on at step n behaves as if it
-had never stopped. Beyond chance, some of TensorFlow's kernels add up floats in an order that varies: `seeded` turns
-those off, for the whole process and for good, since TensorFlow knows no way back. What remains is the machine: how a sum
-is split over threads depends on their number (TF_NUM_INTRAOP_THREADS; the processor's cores by default) and on the
-device, and the last bits with it.
+So no generator has a state that a checkpoint would have to hold, and a training that goes on at step n behaves as if
+it had never stopped. Beyond chance, some of TensorFlow's kernels add up floats in an order that varies: `seeded` turns
+those off, for the whole process and for good, since TensorFlow knows no way back. What remains is the machine: how a
+sum is split over threads depends on their number (TF_NUM_INTRAOP_THREADS; by default as many as there are cores) and on
+the device, and the last bits of the weights with it.
 """
 
 from __future__ import annotations
