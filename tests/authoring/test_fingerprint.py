@@ -366,7 +366,7 @@ def test_a_package_that_is_imported_inside_of_a_function_stays_unloaded(workshop
     body = builder("str(tool())", "    import wsgiref.util as tool\n    import xmlrpc.client\n")
     (tmp_path / "pipeline.py").write_text(body)
     before = ("run", "import sys; before = {*sys.modules}")
-    loaded = ("answer", "sorted({*sys.modules} - before)")
+    loaded = ("answer", "[name for name in {*sys.modules} - before if name.startswith(('wsgiref', 'xmlrpc'))]")
     assert workshop.experiment(tmp_path, ("import", "pipeline"), before, TRAIN, loaded)[1:] == ["[]"]
 
 
