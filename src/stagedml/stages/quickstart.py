@@ -1,7 +1,7 @@
 """The quickstart: the main job on a small generated world, through the same recipes as the real thing.
 
-A storyteller writes plain text and a paraphrase task in the layout of MRPC; a small BERT is pre-trained on the text with
-masked words and fine-tuned on the task.
+A storyteller writes plain text and a paraphrase task in the layout of MRPC; a small BERT is pre-trained on the text
+with masked words and fine-tuned on the task.
 """
 
 from __future__ import annotations

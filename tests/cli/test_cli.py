@@ -1,0 +1,164 @@
+"""The command line: each verb's text, its JSON, its exit codes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stagedml.cli.main import EXIT_FAILED, EXIT_REMOTE, EXIT_USAGE, main
+
+TOYS = "stagedml.testing.toys:all_counted"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path / "root")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_realize_prints_reference_and_folder_on_stdout_and_the_plan_on_stderr(
+    capsys: pytest.CaptureFixture[str], root: str
+) -> None:
+    code, out, err = run(capsys, "realize", "--root", root, TOYS, "words")
+    rref, path = out.splitlines()
+    assert code == 0
+    assert rref.startswith("rref:")
+    assert Path(path, "result", "counts.json").is_file()
+    assert "build    count" in err
+
+
+def test_a_second_realize_says_nothing_but_the_same_reference(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, first, _ = run(capsys, "realize", "--root", root, TOYS)
+    code, second, err = run(capsys, "realize", "--root", root, TOYS)
+    assert (code, second, err) == (0, first, "")
+
+
+def test_json_of_realize_holds_reference_and_path(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, out, _ = run(capsys, "realize", "--root", root, TOYS, "--json")
+    (entry,) = json.loads(out)
+    assert set(entry) == {"rref", "path"}
+    assert Path(entry["path"]).name in entry["rref"]
+
+
+def test_plan_names_verdict_stage_and_reason(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, before, _ = run(capsys, "plan", "--root", root, TOYS)
+    assert [line.split()[:2] for line in before.splitlines()] == [
+        ["build", "text"],
+        ["build", "upper"],
+        ["build", "count"],
+    ]
+    assert before.count("first build") == 3
+    run(capsys, "realize", "--root", root, TOYS)
+    _, after, _ = run(capsys, "plan", "--root", root, TOYS)
+    assert all(line.startswith("reuse") for line in after.splitlines())
+
+
+def test_json_of_plan_holds_the_steps(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, out, _ = run(capsys, "plan", "--root", root, TOYS, "--json")
+    drawn = json.loads(out)
+    assert [step["name"] for step in drawn["steps"]] == ["text", "upper", "count"]
+    assert drawn["targets"] == [drawn["steps"][-1]["dref"]]
+
+
+def test_dry_run_builds_nothing(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS, "--dry-run")
+    _, out, _ = run(capsys, "ls", "--root", root, "--json")
+    assert json.loads(out) == []
+
+
+def test_named_arguments_are_read_as_json_where_they_can_be(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    code, out, _ = run(capsys, "realize", "--root", root, TOYS, "content=aab", "--json")
+    counts = Path(json.loads(out)[0]["path"], "result", "counts.json")
+    assert code == 0
+    assert json.loads(counts.read_text()) == {"A": 2, "B": 1}
+
+
+def test_exec_values_and_force_reach_the_builder(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    run(capsys, "realize", "--root", root, TOYS, "--force", "--exec", "workers=3")
+    _, shown, _ = run(capsys, "show", "--root", root, "count", "--json")
+    builds = json.loads(shown)["builds"]
+    assert [build["arguments"] for build in builds] == [{"workers": 1}, {"workers": 3}]
+
+
+def test_instances_are_all_printed(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, out, _ = run(capsys, "realize", "--root", root, "stagedml.testing.toys:sample", "--instances", "3", "--json")
+    assert len({entry["rref"] for entry in json.loads(out)}) == 3
+    _, listed, _ = run(capsys, "ls", "--root", root)
+    assert listed.splitlines()[0].split() == ["NAME", "HASH", "BUILT", "SIZE", "INSTANCES"]
+
+
+def test_ls_lists_and_filters_by_name(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    _, out, _ = run(capsys, "ls", "--root", root)
+    assert [line.split()[0] for line in out.splitlines()] == ["NAME", "text", "upper", "count"]
+    _, filtered, _ = run(capsys, "ls", "--root", root, "upp", "--json")
+    (line,) = json.loads(filtered)
+    assert line["name"] == "upper"
+    assert line["size_bytes"] == len("HELLO")
+
+
+@pytest.mark.parametrize("spelling", ["rref", "hash", "dref", "name"])
+def test_a_realization_can_be_named_in_four_ways(capsys: pytest.CaptureFixture[str], root: str, spelling: str) -> None:
+    _, out, _ = run(capsys, "realize", "--root", root, TOYS)
+    rref, path = out.splitlines()
+    rhash, _, dref = rref.removeprefix("rref:").partition("-")
+    text = {"rref": rref, "hash": rhash[:8], "dref": f"dref:{dref}", "name": "count"}[spelling]
+    assert run(capsys, "path", "--root", root, text) == (0, f"{path}\n", "")
+
+
+def test_show_tells_configuration_inputs_and_files(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    _, out, _ = run(capsys, "show", "--root", root, "count")
+    assert "scale: 1.0" in out
+    assert "-upper" in out
+    assert "result/counts.json" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["realize", "all_bert_finetune_gleu"], EXIT_USAGE, "did you mean all_bert_finetune_glue"),
+        (["realize", "no.such.module:stage"], EXIT_USAGE, "there is no module 'no'"),
+        (["realize", TOYS, "contents=x"], EXIT_USAGE, "contents"),
+        (["realize", TOYS, "a", "b"], EXIT_USAGE, "too many positional arguments"),
+        (["realize", TOYS, "content=3"], EXIT_USAGE, "content: wanted str, got 3 (an int)"),
+        (["realize", TOYS, "--exec", "threads=2"], EXIT_USAGE, "no stage here has an Exec parameter 'threads'"),
+        (["realize", TOYS, "--instances", "0"], EXIT_USAGE, "instances=0"),
+        (["show", "nothing"], EXIT_FAILED, "nothing is not in the store"),
+        (["path", "rref:1"], EXIT_FAILED, "is not in the store"),
+    ],
+)
+def test_bad_input_names_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], root: str, arguments: list[str], code: int, says: str
+) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    got, out, err = run(capsys, arguments[0], "--root", root, *arguments[1:])
+    assert (got, out) == (code, "")
+    assert says in err
+    assert err.splitlines()[-1].startswith("stagedml: ") or "\n" in err.strip()
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    code, _, err = run(capsys, "ls", "--root", root)
+    assert code == EXIT_FAILED
+    assert root in err
+    assert not Path(root).exists()
+
+
+def test_what_cannot_be_fetched_has_an_exit_code_of_its_own(
+    capsys: pytest.CaptureFixture[str], root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEDML_OFFLINE", "1")
+    code, _, err = run(capsys, "realize", "--root", root, "all_fetchminibert")
+    assert code == EXIT_REMOTE
+    assert "STAGEDML_MIRRORS" in err
+    assert "uncased_L-4_H-256_A-4.zip" in err
+    assert "5f087a0c6c73aed0b0a13f9a99dade56bece97d0594b713195821e031266fae9" in err

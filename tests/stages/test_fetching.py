@@ -1,0 +1,193 @@
+"""Fetch stages: what they are known by, where they look, and what they say when there is nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stagedml import (
+    BuildError,
+    UsageError,
+    instantiate,
+    mklens,
+    plan,
+    realize,
+    realize_many,
+    rref2path,
+    store_initialize,
+)
+from stagedml.remotes.download import FetchFailed, WrongChecksum
+from stagedml.stages.all import all_fetchglue, fetchfolder, fetchlocal, fetchurl
+
+SOURCE = b"some bytes\n"
+SUM = hashlib.sha256(SOURCE).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path) -> None:
+    store_initialize(tmp_path / "root")
+
+
+def test_a_file_url_is_fetched_verified_and_published(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(SOURCE)
+    rref = realize(instantiate(lambda: fetchurl((tmp_path / "data.bin").as_uri(), sha256=SUM)))
+    assert Path(rref2path(rref), "data.bin").read_bytes() == SOURCE
+    assert mklens(rref).url.val.startswith("file://")
+
+
+def test_a_mirror_is_asked_first_and_the_network_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mirror" / "deep").mkdir(parents=True)
+    (tmp_path / "mirror" / "deep" / "data.bin").write_bytes(SOURCE)
+    monkeypatch.setenv("STAGEDML_MIRRORS", str(tmp_path / "mirror"))
+    rref = realize(instantiate(lambda: fetchurl("https://nowhere.invalid/data.bin", sha256=SUM)), offline=True)
+    assert Path(rref2path(rref), "data.bin").read_bytes() == SOURCE
+
+
+def test_offline_the_error_names_url_sum_and_the_variable() -> None:
+    with pytest.raises(BuildError) as caught:
+        realize(instantiate(lambda: fetchurl("https://nowhere.invalid/data.bin", sha256=SUM)), offline=True)
+    assert isinstance(caught.value.__cause__, FetchFailed)
+    for part in ("https://nowhere.invalid/data.bin", SUM, "STAGEDML_MIRRORS"):
+        assert part in str(caught.value)
+
+
+def test_a_wrong_sum_says_both_and_publishes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"other bytes")
+    closure = instantiate(lambda: fetchurl((tmp_path / "data.bin").as_uri(), sha256=SUM))
+    with pytest.raises(BuildError) as caught:
+        realize(closure)
+    assert isinstance(caught.value.__cause__, WrongChecksum)
+    assert SUM in str(caught.value)
+    assert hashlib.sha256(b"other bytes").hexdigest() in str(caught.value)
+    assert len(plan(closure).builds) == 1
+
+
+def test_an_archive_is_unpacked_into_a_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("top/inner.txt", "hello")
+    digest = hashlib.sha256((tmp_path / "a.zip").read_bytes()).hexdigest()
+    rref = realize(instantiate(lambda: fetchurl((tmp_path / "a.zip").as_uri(), sha256=digest, unpack=True)))
+    assert (mklens(rref).folder.syspath / "top" / "inner.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments", "says"),
+    [
+        ("https://x.invalid/a", {}, "no sum is given"),
+        ("https://x.invalid/a", {"sha256": "abc"}, "'abc' is not a sha256 sum"),
+        ("https://x.invalid/a", {"sha256": SUM, "sha1": "0" * 40}, "both"),
+        ("ftp://x.invalid/a", {"sha256": SUM}, "http, https or file"),
+        ("https://x.invalid/a", {"sha256": SUM, "filename": "../a"}, "../a"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused_when_it_is_declared(url: str, arguments: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        instantiate(
+            lambda: fetchurl(
+                url, sha256=arguments.get("sha256"), sha1=arguments.get("sha1"), filename=arguments.get("filename")
+            )
+        )
+    assert says in str(caught.value)
+
+
+def test_a_local_file_is_known_by_name_and_contents_wherever_it_lies(tmp_path: Path) -> None:
+    drefs = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.txt").write_bytes(SOURCE)
+        closure = instantiate(fetchlocal, tmp_path / folder / "data.txt")
+        drefs.append(closure.result)
+        assert Path(rref2path(realize(closure)), "data.txt").read_bytes() == SOURCE
+    assert drefs[0] == drefs[1]
+    (tmp_path / "one" / "data.txt").write_bytes(b"changed")
+    assert instantiate(fetchlocal, tmp_path / "one" / "data.txt").result != drefs[0]
+
+
+def test_a_local_file_that_changes_between_declaring_and_building_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_bytes(SOURCE)
+    closure = instantiate(fetchlocal, tmp_path / "data.txt")
+    (tmp_path / "data.txt").write_bytes(b"changed")
+    with pytest.raises(BuildError, match="changed since it was declared"):
+        realize(closure)
+
+
+def test_a_local_archive_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "inner.txt").write_text("hello")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "inner.txt", "inner.txt")
+    rref = realize(instantiate(lambda: fetchlocal(tmp_path / "a.tar.gz", unpack=True)))
+    assert (mklens(rref).folder.syspath / "inner.txt").read_text() == "hello"
+
+
+def test_a_local_folder_is_an_input_by_its_contents(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "data" / "sub" / "a").write_text("x")
+    closure = instantiate(fetchfolder, tmp_path / "data")
+    assert (mklens(realize(closure)).folder.syspath / "sub" / "a").read_text() == "x"
+    (tmp_path / "data" / "sub" / "a").write_text("y")
+    assert instantiate(fetchfolder, tmp_path / "data").result != closure.result
+
+
+def test_missing_local_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no file"):
+        instantiate(fetchlocal, tmp_path / "nothing")
+    with pytest.raises(UsageError, match="is no folder"):
+        instantiate(fetchfolder, tmp_path / "nothing")
+
+
+# -- GLUE --------------------------------------------------------------------------------------------------------------
+
+
+def test_glue_is_one_derivation_a_task() -> None:
+    result = instantiate(all_fetchglue).result
+    assert list(result) == ["MRPC", "CoLA", "SST-2", "RTE"]
+    assert len(set(result.values())) == 4
+
+
+def test_the_official_mrpc_files_give_glues_own(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEDML_MIRRORS", str(shared_data))
+    rref = realize(instantiate(all_fetchglue, "mrpc"), offline=True)
+    made = mklens(rref).folder.syspath
+    for name in ("train.tsv", "dev.tsv", "test.tsv"):
+        assert (made / name).read_bytes() == (shared_data / "glue_data" / "MRPC" / name).read_bytes()
+
+
+def test_a_local_glue_data_folder_is_taken_as_it_is(shared_data: Path) -> None:
+    rref = realize(instantiate(all_fetchglue, "CoLA", shared_data / "glue_data"))
+    made = mklens(rref).folder.syspath
+    assert (made / "train.tsv").read_bytes() == (shared_data / "glue_data" / "CoLA" / "train.tsv").read_bytes()
+
+
+def test_an_archive_with_a_top_folder_gives_the_tasks_files(tmp_path: Path) -> None:
+    folder = tmp_path / "glue_data" / "RTE"
+    folder.mkdir(parents=True)
+    for name in ("train.tsv", "dev.tsv"):
+        (folder / name).write_text("index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n")
+    rref = realize(instantiate(all_fetchglue, "rte", tmp_path / "glue_data"))
+    assert sorted(path.name for path in mklens(rref).folder.syspath.iterdir()) == ["dev.tsv", "train.tsv"]
+    assert mklens(rref).task.val == "RTE"
+
+
+def test_a_folder_without_the_tasks_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match=r"holds no folder with train\.tsv and dev\.tsv of RTE"):
+        realize(instantiate(all_fetchglue, "RTE", tmp_path / "empty"))
+
+
+def test_an_unknown_task_lists_those_there_are() -> None:
+    with pytest.raises(UsageError, match="no GLUE task 'XNLI'; there are MRPC, CoLA, SST-2, RTE"):
+        instantiate(all_fetchglue, "XNLI")
+
+
+def test_collections_keep_their_shape(tmp_path: Path) -> None:
+    for task in ("MRPC", "CoLA", "SST-2", "RTE"):
+        (tmp_path / task).mkdir()
+        for name in ("train.tsv", "dev.tsv"):
+            (tmp_path / task / name).write_text(task)
+    realized = realize_many(instantiate(all_fetchglue, None, tmp_path))
+    assert list(realized) == ["MRPC", "CoLA", "SST-2", "RTE"]
+    assert all(len(rrefs) == 1 for rrefs in realized.values())
