@@ -245,7 +245,7 @@ class Classifier:
         ragged, _ = example_columns(rows)
         batches = SortedBatches(ragged, {}, batch_size=_EVALUATION_ROWS, length_step=length_step)
         parts = [self._infer(batch).numpy() for batch in batches.epoch()]
-        logits = np.empty_like(np.concatenate(parts))
+        logits: NDArray[np.float32] = np.empty_like(np.concatenate(parts))
         logits[batches.order] = np.concatenate(parts)
         return logits
 
