@@ -6,8 +6,8 @@ what, where and when; a *telling* is one sentence about an event. Rules this mod
 - Every word that carries meaning has one synonym, and tellings take either. They differ in more: voice, order of place
   and time, the side from which a trade is told (sold to, bought from), and whether a judgement is told plainly or by
   denying its opposite (doubted, did not trust).
-- Two sentences are paraphrases if and only if they tell the same event. Two that are none differ in one thing: who did
-  it to whom, whose trait it is, whether it is so, or one word stands for another of its kind.
+- Two sentences are paraphrases if and only if they tell the same event. Two that are none differ a little: in who did
+  it to whom, whose trait it is, or whether it is so; or a few words stand for others of their kind.
 - Words alone do not tell: in which places two sentences differ is drawn before it is drawn whether they are
   paraphrases, and in the same way. Which words are synonyms can be learned from the plain text, where each event is
   told several times in a row.
@@ -30,47 +30,31 @@ def _pairs(text: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(entry.split()) for entry in text.split(","))
 
 
-# A word and its synonym. No word stands twice, so that a word's meaning never depends on where it stands.
+# A word and its synonym. No word stands twice, so that a word's meaning never depends on where it stands. The lists are
+# short: a model must meet each word often, and is trained for a minute or two.
 _PEOPLE = _pairs("""
-    doctor physician, lawyer attorney, teacher instructor, sailor mariner, farmer grower, writer author, thief robber,
-    guest visitor, king monarch, merchant trader, servant butler, student pupil, singer vocalist, judge magistrate,
-    priest clergyman, scientist researcher, customer client, worker laborer, guard sentry, helper assistant,
-    wanderer traveler, cook chef, artist painter, spy informer
+    doctor physician, lawyer attorney, sailor mariner, farmer grower, thief robber, king monarch, merchant trader,
+    cook chef
 """)
 _TRAITS = _pairs("""
-    old elderly, young youthful, rich wealthy, poor needy, smart clever, foolish silly, brave bold, tired weary,
-    angry furious, happy glad, famous renowned, thin slim, kind gentle, rude impolite, sick ill, odd strange
+    old elderly, young youthful, rich wealthy, smart clever, brave bold, tired weary, angry furious, famous renowned
 """)
 _THINGS = _pairs("""
-    cars automobiles, rocks stones, boats vessels, coats jackets, pictures images, cups mugs, rugs carpets,
-    gifts presents, jewels gems, sacks bags, boxes crates, lamps lanterns, sofas couches, books volumes, pigs hogs,
-    rabbits hares, pails buckets, ropes cords, machines devices, pills tablets, toys playthings, flowers blossoms,
-    plates dishes, knives blades
+    cars automobiles, rocks stones, boats vessels, coats jackets, gifts presents, jewels gems, lamps lanterns,
+    rabbits hares
 """)
-_COUNTS = _pairs("two 2, three 3, four 4, five 5, six 6, seven 7, eight 8, nine 9, ten 10, twelve 12")
+_COUNTS = _pairs("two 2, three 3, four 4, five 5, six 6, seven 7, eight 8, nine 9")
 _PLACES = _pairs("""
-    harbor port, forest woods, street road, market bazaar, castle fortress, village hamlet, shop store, inn tavern,
-    garden orchard, prison jail, hospital clinic, church chapel, shore coast, cave cavern, theater playhouse,
-    school academy
+    harbor port, forest woods, street road, market bazaar, castle fortress, village hamlet, prison jail, shore coast
 """)
 _TIMES = _pairs("dawn sunrise, noon midday, dusk sunset, christmas yuletide")
 
 # What people do to people, and to things; past, which is the participle, too.
-_DEEDS = _pairs("""
-    praised lauded, scolded rebuked, helped aided, called phoned, followed trailed, greeted welcomed, hired employed,
-    tricked deceived, warned cautioned, saved rescued, attacked assaulted, noticed spotted
-""")
-_HANDLINGS = _pairs("""
-    smashed shattered, buried concealed, found discovered, repaired fixed, cleaned washed, carried hauled,
-    burned torched, seized grabbed, assembled constructed, moved shifted
-""")
+_DEEDS = _pairs("praised lauded, scolded rebuked, helped aided, followed trailed")
+_HANDLINGS = _pairs("smashed shattered, repaired fixed, carried hauled, seized grabbed")
 # Judgements: to deny one is to tell its neighbour, 0 and 1, 2 and 3, and so on. Base forms; `_past` makes the rest.
-_JUDGEMENTS_OF_PEOPLE = _pairs("""
-    trust believe, doubt suspect, obey heed, defy disobey, forgive pardon, condemn punish
-""")
-_JUDGEMENTS_OF_THINGS = _pairs("""
-    accept approve, reject refuse, cherish treasure, scorn despise, like enjoy, dislike loathe
-""")
+_JUDGEMENTS_OF_PEOPLE = _pairs("trust believe, doubt suspect, obey heed, defy disobey")
+_JUDGEMENTS_OF_THINGS = _pairs("accept approve, reject refuse, enjoy like, dislike loathe")
 # Trades: the words of the one who gives, then those of the one who gets.
 _TRADES = _pairs("""
     sold peddled bought purchased, donated granted received obtained, lost forfeited won gained,
@@ -78,9 +62,12 @@ _TRADES = _pairs("""
 """)
 
 # How often there is one to be told.
-_TRAIT_SHARE = 0.5
-_PLACE_SHARE = 0.4
-_TIME_SHARE = 0.4
+_TRAIT_SHARE = 0.3
+_PLACE_SHARE = 0.25
+_TIME_SHARE = 0.25
+
+# How often two events that differ do so only in who did it to whom, whose trait it is, or whether it is so.
+_EXCHANGE_SHARE = 0.25
 
 _WHO, _WHOM = ("who", "who_trait"), ("whom", "whom_trait")
 
@@ -256,9 +243,8 @@ def _cast(random: Random, size: int) -> list[tuple[int, int | None]]:
     for _ in range(size):
         roles.append(_another(random, len(_PEOPLE), *roles))
         traits.append(_another(random, len(_TRAITS), *traits))
-    return [
-        (role, trait if random.random() < _TRAIT_SHARE else None) for role, trait in zip(roles, traits, strict=True)
-    ]
+    told = [random.random() < _TRAIT_SHARE for _ in range(size)]
+    return [(role, trait if tells else None) for role, trait, tells in zip(roles, traits, told, strict=True)]
 
 
 def _style(random: Random, synonyms: Mapping[str, int]) -> Style:
@@ -276,7 +262,7 @@ def _synonyms(random: Random, event: Event) -> dict[str, int]:
 def write_stories(path: Path, *, documents: int, seed: int) -> None:
     """Write plain text as BERT's pre-training reads it: a sentence a line, an empty line between documents.
 
-    A document has a cast of three and three events among them; each is told twice in a row.
+    A document has a cast of three and two events among them; each is told four times in a row.
 
     Args:
         path: the file; its folder exists.
@@ -291,9 +277,9 @@ def write_stories(path: Path, *, documents: int, seed: int) -> None:
 def _story(random: Random) -> Iterator[str]:
     cast = _cast(random, 3)
     place, time = _below(random, len(_PLACES)), _below(random, len(_TIMES))
-    for _ in range(3):
+    for _ in range(2):
         event = _event(random, cast, place, time)
-        for _ in range(2):
+        for _ in range(4):
             yield tell(event, _style(random, _synonyms(random, event)))
 
 
@@ -349,7 +335,7 @@ def _write_corpus(path: Path, pairs: Sequence[Pair], ids: Sequence[tuple[int, in
 
 
 def draw_pair(random: Random) -> Pair:
-    """Draw two sentences that tell the same event, or two events which differ in one thing."""
+    """Draw two sentences that tell the same event, or two events which differ a little."""
     cast = _cast(random, 2)
     event = _event(random, cast, _below(random, len(_PLACES)), _below(random, len(_TIMES)))
     first = _synonyms(random, event)
@@ -358,42 +344,55 @@ def draw_pair(random: Random) -> Pair:
     paraphrase = random.random() < PARAPHRASE_SHARE
     other = event
     if not paraphrase:
-        other, second = _changed(random, event, second, differing)
+        ways = _exchanges(event)
+        if ways and random.random() < _EXCHANGE_SHARE:
+            other, second = _exchanged(event, second, _one_of(random, ways))
+        else:
+            other, second = _replaced(random, event, second, differing)
     return Pair(tell(event, _style(random, first)), tell(other, _style(random, second)), paraphrase)
 
 
-def _changed(
-    random: Random, event: Event, synonyms: Mapping[str, int], differing: Sequence[str]
-) -> tuple[Event, dict[str, int]]:
-    """An event that differs in one thing, and which synonyms to tell it with.
+_DENIAL: dict[str, str] = {}
+"""The exchange of nothing: a judgement turns into its opposite."""
 
-    Half of the time the same words are told of others (exchange) or denied (contradict), where there is anything to
-    exchange or contradict; else one word in a differing place is replaced by one of another meaning.
-    """
-    meanings = dict(event.meanings)
+_PEOPLE_EXCHANGE = {"who": "whom", "whom": "who", "who_trait": "whom_trait", "whom_trait": "who_trait"}
+_TRAITS_EXCHANGE = {"who_trait": "whom_trait", "whom_trait": "who_trait"}
+
+
+def _exchanges(event: Event) -> list[dict[str, str]]:
+    """The ways to tell something else with the same meanings: which slots exchange theirs."""
     ways = []
     if event.plot.has_whom:
-        ways.append({"who": "whom", "whom": "who", "who_trait": "whom_trait", "whom_trait": "who_trait"})
-        if "who_trait" in meanings or "whom_trait" in meanings:
-            ways.append({"who_trait": "whom_trait", "whom_trait": "who_trait"})
+        ways.append(_PEOPLE_EXCHANGE)
+        if "who_trait" in event.meanings or "whom_trait" in event.meanings:
+            ways.append(_TRAITS_EXCHANGE)
     if event.plot.judges:
-        ways.append({})
-    if ways and _coin(random):
-        exchange = _one_of(random, ways)
-        if not exchange:
-            meanings["verb"] ^= 1
-            return Event(event.plot, meanings), dict(synonyms)
-        return (
-            Event(event.plot, {exchange.get(slot, slot): meaning for slot, meaning in meanings.items()}),
-            {exchange.get(slot, slot): synonym for slot, synonym in synonyms.items()},
-        )
-    slot = _one_of(random, differing)
-    taken = {meanings[slot]}
-    if slot in ("who", "whom"):
-        taken |= {meanings[name] for name in ("who", "whom") if name in meanings}
-    if slot in ("who_trait", "whom_trait"):
-        taken |= {meanings[name] for name in ("who_trait", "whom_trait") if name in meanings}
-    if slot == "verb" and event.plot.judges:
-        taken.add(meanings["verb"] ^ 1)
-    meanings[slot] = _another(random, len(event.words(slot)), *taken)
-    return Event(event.plot, meanings), {**synonyms, slot: _below(random, 2)}
+        ways.append(_DENIAL)
+    return ways
+
+
+def _exchanged(event: Event, synonyms: Mapping[str, int], way: Mapping[str, str]) -> tuple[Event, dict[str, int]]:
+    """An event of the same meanings in other slots, and the synonyms to tell it with, which move along."""
+    meanings = {way.get(slot, slot): meaning for slot, meaning in event.meanings.items()}
+    if way == _DENIAL:
+        meanings["verb"] ^= 1
+    return Event(event.plot, meanings), {way.get(slot, slot): synonym for slot, synonym in synonyms.items()}
+
+
+def _replaced(
+    random: Random, event: Event, synonyms: Mapping[str, int], differing: Sequence[str]
+) -> tuple[Event, dict[str, int]]:
+    """An event with other meanings in at least one slot in which the words differ anyway, and synonyms for them."""
+    meanings, chosen = dict(event.meanings), dict(synonyms)
+    certain = _one_of(random, differing)
+    for slot in differing:
+        if slot != certain and not _coin(random):
+            continue
+        taken = {meanings[slot]}
+        if slot in _PEOPLE_EXCHANGE and _PEOPLE_EXCHANGE[slot] in meanings:
+            taken.add(meanings[_PEOPLE_EXCHANGE[slot]])
+        if slot == "verb" and event.plot.judges:
+            taken.add(meanings["verb"] ^ 1)
+        meanings[slot] = _another(random, len(event.words(slot)), *taken)
+        chosen[slot] = _below(random, 2)
+    return Event(event.plot, meanings), chosen

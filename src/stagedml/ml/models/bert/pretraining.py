@@ -1,8 +1,8 @@
 """Pre-training BERT on plain text, as a masked language model. Devlin et al. 2018, BERT, section 3.1, task 1.
 
-tf-models-official's encoder and pretrainer; BERT's second task, next sentence prediction, is left out. A row is two
-neighbouring sentences of a document, as BERT's two segments; the last of an odd number stands alone. What comes out is
-a pretrained model like those that are fetched (see `checkpoint`), its head under Google's names for it
+tf-models-official's encoder and pretrainer; BERT's second task, next sentence prediction, is left out. A row is a few
+neighbouring sentences of a document: the first half is BERT's first segment, the other half its second. What comes out
+is a pretrained model like those that are fetched (see `checkpoint`), its head under Google's names for it
 (`cls/predictions/...`).
 """
 
@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ class PretrainSettings:
 
     Attributes:
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, hidden_act,
-        dropout: the model's shape; see `config.BertConfig`. `dropout` is that of attention weights, too.
+        dropout, initializer_range: the model's shape; see `config.BertConfig`. `dropout` is that of attention weights,
+        too.
+        segment_sentences: a row has so many sentences in each segment at most; how many is drawn for each row.
         learning_rate: the highest, at the end of the warm-up.
         batch_size: rows a step.
         epochs: how often the text is gone through; what is hidden differs each time.
@@ -81,6 +84,8 @@ class PretrainSettings:
     max_position_embeddings: int = 128
     hidden_act: str = "gelu"
     dropout: float = 0.1
+    initializer_range: float = 0.02
+    segment_sentences: int = 1
     learning_rate: float = 1e-4
     batch_size: int = 32
     epochs: int = 1
@@ -92,8 +97,13 @@ class PretrainSettings:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
+        problems = []
         if not 0 < self.mask_share < 1:
-            raise UsageError(f"settings of the pre-training: mask_share is {self.mask_share}, outside (0, 1)")
+            problems.append(f"mask_share is {self.mask_share}, outside (0, 1)")
+        if self.segment_sentences < 1:
+            problems.append(f"segment_sentences is {self.segment_sentences}, below 1")
+        if problems:
+            raise UsageError("settings of the pre-training: " + "; ".join(problems))
 
     def bert_config(self, vocab_size: int) -> BertConfig:
         """The model's shape, for a vocabulary of that size."""
@@ -107,6 +117,7 @@ class PretrainSettings:
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             max_position_embeddings=self.max_position_embeddings,
+            initializer_range=self.initializer_range,
         )
 
 
@@ -150,7 +161,7 @@ def pretrain(
     """
     tokenizer = BertTokenizer(vocab, lower_case=lower_case)
     config = settings.bert_config(tokenizer.vocab_size)
-    training, held_out = _read_rows(corpus, tokenizer, settings.max_position_embeddings)
+    training, held_out = read_rows(corpus, tokenizer, settings, seed)
     masking = Masking(tokenizer, settings.mask_share)
     with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
         model = MaskedLanguageModel(config)
@@ -346,19 +357,29 @@ class MaskedBatches:
             yield self._masking.apply(batch, generator)
 
 
-def _read_rows(corpus: Path, tokenizer: BertTokenizer, max_length: int) -> tuple[list[Encoded], list[Encoded]]:
-    """The rows of the documents to train on, and of those that are held out."""
+def read_rows(
+    corpus: Path, tokenizer: BertTokenizer, settings: PretrainSettings, seed: int
+) -> tuple[list[Encoded], list[Encoded]]:
+    """The rows of the documents to train on, and of those that are held out.
+
+    Raises:
+        TooFewDocuments: either list would be empty.
+    """
     documents = list(_documents(corpus))
     if len(documents) < 2:
         raise TooFewDocuments(str(corpus), len(documents))
+    generator = np.random.default_rng(seed)
     training: list[Encoded] = []
     held_out: list[Encoded] = []
     for number, sentences in enumerate(documents):
-        ids = tokenizer.batch_ids(sentences)
-        for place in range(0, len(ids), 2):
-            second = ids[place + 1] if place + 1 < len(ids) else None
-            row = tokenizer.encode(ids[place], second, max_length)
-            (held_out if number % HELD_OUT_EVERY == 0 else training).append(row)
+        rows = held_out if number % HELD_OUT_EVERY == 0 else training
+        rest = tokenizer.batch_ids(sentences)
+        while rest:
+            count = 2 * (1 + int(generator.random() * settings.segment_sentences))
+            row, rest = rest[:count], rest[count:]
+            half = (len(row) + 1) // 2
+            first, second = (list(chain.from_iterable(part)) for part in (row[:half], row[half:]))
+            rows.append(tokenizer.encode(first, second or None, settings.max_position_embeddings))
     return training, held_out
 
 
