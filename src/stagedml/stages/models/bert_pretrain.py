@@ -26,6 +26,8 @@ def bert_pretrain(
     epochs: int = 1,
     warmup_share: float = 0.1,
     mask_share: float = 0.15,
+    initializer_range: float = 0.02,
+    segment_sentences: int = 1,
     seed: int = 0,
     bert_config: RefPath = output("bert_config.json"),
     bert_vocab: RefPath = output("vocab.txt"),
@@ -33,7 +35,10 @@ def bert_pretrain(
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
 ) -> None:
-    """Train a BERT from nothing to name hidden word pieces; see `stagedml.ml.models.bert.pretraining`."""
+    """Train a BERT from nothing to name hidden word pieces; see `stagedml.ml.models.bert.pretraining`.
+
+    Weights begin with a spread of `initializer_range`; a row has `segment_sentences` sentences a segment at most.
+    """
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
 
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
@@ -53,6 +58,8 @@ def bert_pretrain(
             epochs=epochs,
             warmup_share=warmup_share,
             mask_share=mask_share,
+            initializer_range=initializer_range,
+            segment_sentences=segment_sentences,
         ),
         seed=build.seed,
         output=build.outpath,
