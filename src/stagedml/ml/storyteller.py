@@ -69,6 +69,10 @@ _TIME_SHARE = 0.25
 # How often two events that differ do so only in who did it to whom, whose trait it is, or whether it is so.
 _EXCHANGE_SHARE = 0.25
 
+# In how many places the words of a pair differ; and if it is no paraphrase, how many of those make it none.
+_DIFFERING_SHARE = 0.65
+_REPLACED_SHARE = 0.6
+
 _WHO, _WHOM = ("who", "who_trait"), ("whom", "whom_trait")
 
 
@@ -339,7 +343,8 @@ def draw_pair(random: Random) -> Pair:
     cast = _cast(random, 2)
     event = _event(random, cast, _below(random, len(_PLACES)), _below(random, len(_TIMES)))
     first = _synonyms(random, event)
-    differing = [slot for slot in event.meanings if _coin(random)] or [_one_of(random, list(event.meanings))]
+    slots = list(event.meanings)
+    differing = [slot for slot in slots if random.random() < _DIFFERING_SHARE] or [_one_of(random, slots)]
     second = {slot: synonym ^ (slot in differing) for slot, synonym in first.items()}
     paraphrase = random.random() < PARAPHRASE_SHARE
     other = event
@@ -386,7 +391,7 @@ def _replaced(
     meanings, chosen = dict(event.meanings), dict(synonyms)
     certain = _one_of(random, differing)
     for slot in differing:
-        if slot != certain and not _coin(random):
+        if slot != certain and random.random() >= _REPLACED_SHARE:
             continue
         taken = {meanings[slot]}
         if slot in _PEOPLE_EXCHANGE and _PEOPLE_EXCHANGE[slot] in meanings:
