@@ -48,4 +48,4 @@ def quickstart_finetune() -> BertGlue:
     """The small BERT, fine-tuned on the generated task."""
     bert = quickstart_bert()
     data = glue_tfrecords(glue=quickstart_glue(), bert=bert)
-    return bert_finetune_glue(data=data, bert=bert, learning_rate=2e-3, epochs=6)
+    return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=6)
