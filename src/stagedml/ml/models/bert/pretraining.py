@@ -26,7 +26,7 @@ from stagedml.ml.models.bert.config import BertConfig
 from stagedml.ml.models.bert.encoder import activation, build_encoder
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer, Encoded
-from stagedml.ml.train.batching import LENGTH_STEP, Batch, Batches, LengthBatches, SortedBatches
+from stagedml.ml.train.batching import Batch, Batches, LengthBatches, SortedBatches
 from stagedml.ml.train.determinism import seeded
 from stagedml.ml.train.loop import EpochReport, train
 from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
@@ -93,7 +93,7 @@ class PretrainSettings:
     weight_decay: float = 0.01
     mask_share: float = 0.15
     precision: Precision = "float32"
-    length_step: int = LENGTH_STEP
+    length_step: int = 8
     deterministic: bool = True
 
     def __post_init__(self) -> None:
