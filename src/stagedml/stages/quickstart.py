@@ -39,7 +39,7 @@ def quickstart_bert() -> BertPretrained:
         initializer_range=0.1,
         learning_rate=3e-3,
         batch_size=48,
-        epochs=7,
+        epochs=6,
         mask_share=0.25,
     )
 
@@ -48,4 +48,4 @@ def quickstart_finetune() -> BertGlue:
     """The small BERT, fine-tuned on the generated task."""
     bert = quickstart_bert()
     data = glue_tfrecords(glue=quickstart_glue(), bert=bert)
-    return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=8)
+    return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=6)
