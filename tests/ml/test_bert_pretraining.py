@@ -101,6 +101,52 @@ def test_what_comes_out_is_a_pretrained_model_with_its_head(text: Path, model: P
     assert np.abs(arrays["cls/predictions/output_bias"]).max() > 0
 
 
+def test_next_sentences_are_learned_beside_hidden_words(text: Path, tmp_path: Path) -> None:
+    from stagedml.ml.models.bert.checkpoint import read_checkpoint
+    from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+
+    results = pretrain(
+        corpus=text / "corpus.txt",
+        vocab=text / "vocab.txt",
+        lower_case=True,
+        settings=PretrainSettings(
+            hidden_size=32, num_hidden_layers=1, intermediate_size=32, learning_rate=1e-2, epochs=6, length_step=64,
+            random_next_share=0.5, dropout=0.0, initializer_range=0.1,
+        ),
+        seed=0,
+        output=tmp_path,
+    )  # fmt: skip
+    protocol = json.loads((tmp_path / "protocol.json").read_text())
+    losses = [step["next_sentence_loss"] for step in protocol if step["operation"] == "evaluate"]
+    assert losses[-1] == results["eval_next_sentence_loss"] < losses[0]
+    assert 0.5 < results["eval_next_sentence_accuracy"] <= 1
+    arrays = read_checkpoint(tmp_path / "bert_model.ckpt")
+    assert arrays["cls/seq_relationship/output_weights"].shape == (2, 32)
+    assert arrays["cls/seq_relationship/output_bias"].shape == (2,)
+
+
+def test_a_second_segment_is_from_another_document_just_where_the_row_says_so(text: Path, tmp_path: Path) -> None:
+    from stagedml.ml.models.bert.pretraining import PretrainSettings, read_rows
+
+    # Each document has a word of its own, three times: the last sentence has no second half but one from elsewhere.
+    vocab = BertTokenizer(text / "vocab.txt", lower_case=True)
+    words = [word for word in (text / "vocab.txt").read_text().split() if word.isalpha()][:60]
+    (tmp_path / "corpus.txt").write_text("\n".join(f"{word}\n{word}\n{word}\n" for word in words))
+    settings = PretrainSettings(random_next_share=0.5)
+    training, held_out = read_rows(tmp_path / "corpus.txt", vocab, settings, seed=3)
+    assert (len(training), len(held_out)) == (2 * 57, 2 * 3)
+    for part in (training, held_out):
+        firsts, seconds = ([row.encoded.input_ids[place] for row in part] for place in (1, 3))
+        assert [row.random_next for row in part] == [a != b for a, b in zip(firsts, seconds, strict=True)]
+        assert all(row.random_next for row in part[1::2])
+        assert set(seconds) <= set(firsts)  # what is held out never gets into training
+    assert 15 < sum(row.random_next for row in training[::2]) < 42
+
+    plain, _ = read_rows(tmp_path / "corpus.txt", vocab, PretrainSettings(), seed=3)
+    assert not any(row.random_next for row in plain)
+    assert {len(row.encoded.input_ids) for row in plain} == {5, 3}
+
+
 def test_word_pieces_are_hidden_by_the_rule_of_the_paper(text: Path) -> None:
     from stagedml.ml.models.bert.pretraining import Masking
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,7 @@ def all_tiny(seed: int = 0) -> BertGlue:
         heads=2,
         intermediate_size=32,
         max_position_embeddings=128,
+        random_next_share=0.5,
     )
     corpus = paraphrases(train=150, dev=40, test=10)
     glue = glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)
@@ -128,6 +132,36 @@ def test_another_learning_rate_reuses_data_and_checkpoint(rref: RRef) -> None:
     (step,) = plan(variant).builds
     assert step.name == "bert-finetune-mrpc"
     assert step.detail == "learning_rate 0.001 -> 0.002"
+
+
+TRAINER = """
+import sys
+
+from stagedml import instantiate, realize, store_initialize
+from stagedml.engine.events import Observer
+from test_bert_on_glue import all_tiny
+
+
+class Started(Observer):
+    def started(self, dref, instance, outpath):
+        print("started", dref)
+
+
+store_initialize(sys.argv[1])
+print("rref", realize(instantiate(all_tiny), observer=Started()))
+"""
+
+
+@pytest.mark.tensorflow
+def test_of_two_processes_that_start_the_same_fine_tuning_one_trains(rref: RRef, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", TRAINER, str(tmp_path / "shared")]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(process.communicate(timeout=300)[0] for process in both)
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith("rref ")] == [f"rref {rref}"] * 2, said
+    started = [line for line in lines if line.startswith("started ")]
+    assert len(started) == len(set(started)) == len(plan(instantiate(all_tiny)).steps)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ def bert_pretrain(
     epochs: int = 1,
     warmup_share: float = 0.1,
     mask_share: float = 0.15,
+    random_next_share: float = 0.0,
     initializer_range: float = 0.02,
     segment_sentences: int = 1,
     seed: int = 0,
@@ -35,7 +36,8 @@ def bert_pretrain(
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
 ) -> None:
-    """Train a BERT from nothing to name hidden word pieces; see `stagedml.ml.models.bert.pretraining`.
+    """Train a BERT from nothing to name hidden word pieces and, if `random_next_share` is not 0, to tell whether
+    sentences follow each other; see `stagedml.ml.models.bert.pretraining`.
 
     Weights begin with a spread of `initializer_range`; a row has `segment_sentences` sentences a segment at most.
     """
@@ -58,6 +60,7 @@ def bert_pretrain(
             epochs=epochs,
             warmup_share=warmup_share,
             mask_share=mask_share,
+            random_next_share=random_next_share,
             initializer_range=initializer_range,
             segment_sentences=segment_sentences,
         ),

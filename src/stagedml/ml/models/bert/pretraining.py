@@ -1,15 +1,17 @@
-"""Pre-training BERT on plain text, as a masked language model. Devlin et al. 2018, BERT, section 3.1, task 1.
+"""Pre-training BERT on plain text: hidden words and, if asked for, next sentences. Devlin et al. 2018, BERT, 3.1.
 
-tf-models-official's encoder and pretrainer; BERT's second task, next sentence prediction, is left out. A row is a few
-neighbouring sentences of a document: the first half is BERT's first segment, the other half its second. What comes out
-is a pretrained model like those that are fetched (see `checkpoint`), its head under Google's names for it
-(`cls/predictions/...`).
+tf-models-official's encoder and pretrainer. A row is a few neighbouring sentences of a document: the first half is
+BERT's first segment, the other half its second. For next sentence prediction, some rows have their second segment from
+another document, and the pooled first position is to tell which. What comes out is a pretrained model like those that
+are fetched (see `checkpoint`), its heads under Google's names for them (`cls/predictions/...`,
+`cls/seq_relationship/...`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -72,6 +74,8 @@ class PretrainSettings:
         warmup_share: the share of all steps over which the learning rate rises.
         weight_decay: of AdamW.
         mask_share: the share of word pieces to predict, in (0, 1).
+        random_next_share: the share of rows whose second segment is from another document, in [0, 1); 0 leaves next
+            sentence prediction out. BERT's is 0.5.
         precision: what the model computes in.
         length_step: batches are padded to a multiple of so many word pieces.
         deterministic: whether to repeat bit for bit.
@@ -92,6 +96,7 @@ class PretrainSettings:
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     mask_share: float = 0.15
+    random_next_share: float = 0.0
     precision: Precision = "float32"
     length_step: int = 8
     deterministic: bool = True
@@ -100,6 +105,8 @@ class PretrainSettings:
         problems = []
         if not 0 < self.mask_share < 1:
             problems.append(f"mask_share is {self.mask_share}, outside (0, 1)")
+        if not 0 <= self.random_next_share < 1:
+            problems.append(f"random_next_share is {self.random_next_share}, outside [0, 1)")
         if self.segment_sentences < 1:
             problems.append(f"segment_sentences is {self.segment_sentences}, below 1")
         if problems:
@@ -150,8 +157,9 @@ def pretrain(
         progress: told of the training.
 
     Returns:
-        `train_loss`, mean of the last epoch; `eval_loss` and `eval_accuracy`, mean over the hidden word pieces of the
-        documents that are held out, after the last epoch.
+        `train_loss`, mean of the last epoch; for the documents that are held out, after the last epoch, `eval_loss` and
+        `eval_accuracy`, mean over their hidden word pieces, and where next sentences are predicted
+        `eval_next_sentence_loss` and `eval_next_sentence_accuracy`, mean over their rows.
 
     Raises:
         TooFewDocuments: there is nothing to train on, or nothing to measure with.
@@ -164,7 +172,7 @@ def pretrain(
     training, held_out = read_rows(corpus, tokenizer, settings, seed)
     masking = Masking(tokenizer, settings.mask_share)
     with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
-        model = MaskedLanguageModel(config)
+        model = MaskedLanguageModel(config, next_sentence=settings.random_next_share > 0)
 
     protocol: list[dict[str, object]] = []
     results: dict[str, float] = {}
@@ -172,7 +180,7 @@ def pretrain(
     def after_epoch(report: EpochReport) -> None:
         measured = model.evaluate(
             MaskedBatches(
-                SortedBatches(_columns(held_out), {}, batch_size=_EVALUATION_ROWS, length_step=settings.length_step),
+                SortedBatches(*_columns(held_out), batch_size=_EVALUATION_ROWS, length_step=settings.length_step),
                 masking,
                 seed=seed,
             )
@@ -184,9 +192,7 @@ def pretrain(
         logger.info("epoch %d: %s", report.epoch, measured)
 
     batches = MaskedBatches(
-        LengthBatches(
-            _columns(training), {}, batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
-        ),
+        LengthBatches(*_columns(training), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step),
         masking,
         seed=seed,
     )
@@ -217,49 +223,65 @@ def pretrain(
 
 
 class MaskedLanguageModel:
-    """BERT with a head that names the word piece at a place."""
+    """BERT with a head that names the word piece at a place, and maybe one that tells whether sentences follow."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, *, next_sentence: bool = False) -> None:
         """Build it with fresh weights, drawn from Keras's global generator."""
         from official.nlp.modeling.models import BertPretrainerV2
 
         self.config = config
         self.encoder = build_encoder(config)
         self.model = BertPretrainerV2(
-            self.encoder,
-            mlm_activation=activation(config.hidden_act),
-            mlm_initializer=tf_keras.initializers.TruncatedNormal(stddev=config.initializer_range),
+            self.encoder, mlm_activation=activation(config.hidden_act), mlm_initializer=_initializer(config)
         )
         self.model(self.model.inputs)
+        self._next_sentence = None
+        if next_sentence:
+            self._next_sentence = tf_keras.layers.Dense(
+                2, kernel_initializer=_initializer(config), name="next_sentence"
+            )
+            self._next_sentence.build((None, config.hidden_size))
+            self.model.next_sentence = self._next_sentence  # so its weights are trained with the rest
         self._infer = tf.function(
             lambda batch: self._sums(batch, training=False),
-            input_signature=[{name: tf.TensorSpec([None, None], kind) for name, kind in _SIGNATURE.items()}],
+            input_signature=[{name: tf.TensorSpec([None] * rank, kind) for name, (rank, kind) in _SIGNATURE.items()}],
         )
 
     def loss(self, batch: Batch) -> Any:
-        """The mean cross-entropy over the hidden word pieces of a batch, with dropout: for `loop.train`."""
-        loss, _, count = self._sums(batch, training=True)
-        return loss / tf.maximum(count, 1.0)
+        """The mean cross-entropy over the hidden word pieces of a batch and, with the second head, that over its rows,
+        added up; with dropout: for `loop.train`."""
+        sums = self._sums(batch, training=True)
+        loss = sums["loss"] / tf.maximum(sums["count"], 1.0)
+        return loss if self._next_sentence is None else loss + sums["next_loss"] / sums["rows"]
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
-        """The mean loss and the share of hidden word pieces that are named right."""
-        sums = np.sum([[float(part) for part in self._infer(dict(batch))] for batch in batches.epoch(0)], axis=0)
-        return {"loss": float(sums[0] / sums[2]), "accuracy": float(sums[1] / sums[2])}
+        """The mean loss and the share of hidden word pieces that are named right; the same of next sentences."""
+        parts = [{name: float(value) for name, value in self._infer(batch).items()} for batch in batches.epoch(0)]
+        total = {name: math.fsum(part[name] for part in parts) for name in parts[0]}
+        measured = {"loss": total["loss"] / total["count"], "accuracy": total["right"] / total["count"]}
+        if self._next_sentence is not None:
+            measured["next_sentence_loss"] = total["next_loss"] / total["rows"]
+            measured["next_sentence_accuracy"] = total["next_right"] / total["rows"]
+        return measured
 
     def arrays(self) -> Arrays:
         """All weights by Google's names."""
         head = self.model.masked_lm
         dense, norm = head.dense, head.layer_norm
-        return encoder_arrays(self.encoder, self.config) | {
+        arrays = encoder_arrays(self.encoder, self.config) | {
             "cls/predictions/transform/dense/kernel": dense.kernel.numpy(),
             "cls/predictions/transform/dense/bias": dense.bias.numpy(),
             "cls/predictions/transform/LayerNorm/gamma": norm.gamma.numpy(),
             "cls/predictions/transform/LayerNorm/beta": norm.beta.numpy(),
             "cls/predictions/output_bias": head.bias.numpy(),
         }
+        if self._next_sentence is not None:
+            arrays["cls/seq_relationship/output_weights"] = self._next_sentence.kernel.numpy().T
+            arrays["cls/seq_relationship/output_bias"] = self._next_sentence.bias.numpy()
+        return arrays
 
-    def _sums(self, batch: Batch, *, training: bool) -> tuple[Any, Any, Any]:
-        """Over the hidden word pieces of a batch: the sum of losses, how many are named right, how many there are."""
+    def _sums(self, batch: Batch, *, training: bool) -> dict[str, Any]:
+        """Over a batch: the sum of losses, how many are right and how many there are, of word pieces and of rows."""
         outputs = self.model(
             {
                 "input_word_ids": batch["input_ids"],
@@ -269,22 +291,56 @@ class MaskedLanguageModel:
             },
             training=training,
         )
-        logits, labels, weights = tf.cast(outputs["mlm_logits"], tf.float32), batch["labels"], batch["weights"]
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        right = tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
-        return tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights), tf.reduce_sum(weights)
+        weights = batch["weights"]
+        losses, right = _cross_entropy(outputs["mlm_logits"], batch["labels"])
+        sums = {
+            "loss": tf.reduce_sum(losses * weights),
+            "right": tf.reduce_sum(right * weights),
+            "count": tf.reduce_sum(weights),
+        }
+        if self._next_sentence is not None:
+            losses, right = _cross_entropy(self._next_sentence(outputs["pooled_output"]), batch["random_next"])
+            sums["next_loss"], sums["next_right"] = tf.reduce_sum(losses), tf.reduce_sum(right)
+            sums["rows"] = tf.cast(tf.size(losses), tf.float32)
+        return sums
+
+
+def _initializer(config: BertConfig) -> Any:
+    return tf_keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+def _cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The loss of each prediction, and 1 where the likeliest class is the right one: both float32, shaped as labels."""
+    logits = tf.cast(logits, tf.float32)
+    right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), tf.cast(right, tf.float32)
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
 
+#: Rank and type of what a batch holds.
 _SIGNATURE = {
-    "input_ids": "int32",
-    "input_mask": "int32",
-    "segment_ids": "int32",
-    "positions": "int32",
-    "labels": "int32",
-    "weights": "float32",
+    "input_ids": (2, "int32"),
+    "input_mask": (2, "int32"),
+    "segment_ids": (2, "int32"),
+    "positions": (2, "int32"),
+    "labels": (2, "int32"),
+    "weights": (2, "float32"),
+    "random_next": (1, "int32"),
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the model sees at once.
+
+    Attributes:
+        encoded: both segments.
+        random_next: whether the second segment is from another document.
+    """
+
+    encoded: Encoded
+    random_next: bool
 
 
 class Masking:
@@ -359,28 +415,50 @@ class MaskedBatches:
 
 def read_rows(
     corpus: Path, tokenizer: BertTokenizer, settings: PretrainSettings, seed: int
-) -> tuple[list[Encoded], list[Encoded]]:
+) -> tuple[list[Row], list[Row]]:
     """The rows of the documents to train on, and of those that are held out.
+
+    Where next sentences are predicted, a second segment from elsewhere has as many sentences as the one it stands for,
+    and a lone sentence at the end of a document always gets one.
 
     Raises:
         TooFewDocuments: either list would be empty.
     """
-    documents = list(_documents(corpus))
+    documents = [tokenizer.batch_ids(sentences) for sentences in _documents(corpus)]
     if len(documents) < 2:
         raise TooFewDocuments(str(corpus), len(documents))
     generator = np.random.default_rng(seed)
-    training: list[Encoded] = []
-    held_out: list[Encoded] = []
-    for number, sentences in enumerate(documents):
-        rows = held_out if number % HELD_OUT_EVERY == 0 else training
-        rest = tokenizer.batch_ids(sentences)
-        while rest:
-            count = 2 * (1 + int(generator.random() * settings.segment_sentences))
-            row, rest = rest[:count], rest[count:]
-            half = (len(row) + 1) // 2
-            first, second = (list(chain.from_iterable(part)) for part in (row[:half], row[half:]))
-            rows.append(tokenizer.encode(first, second or None, settings.max_position_embeddings))
-    return training, held_out
+    held_out = documents[::HELD_OUT_EVERY]
+    training = [document for number, document in enumerate(documents) if number % HELD_OUT_EVERY]
+
+    def rows(part: Sequence[Sequence[list[int]]]) -> list[Row]:
+        return [row for number in range(len(part)) for row in _rows(part, number, tokenizer, settings, generator)]
+
+    return rows(training), rows(held_out)
+
+
+def _rows(
+    documents: Sequence[Sequence[list[int]]],
+    number: int,
+    tokenizer: BertTokenizer,
+    settings: PretrainSettings,
+    generator: np.random.Generator,
+) -> Iterator[Row]:
+    """The rows of one of the documents, each a list of sentences, each a list of tokens."""
+    rest = documents[number]
+    while rest:
+        count = 2 * (1 + int(generator.random() * settings.segment_sentences))
+        sentences, rest = rest[:count], rest[count:]
+        half = (len(sentences) + 1) // 2
+        first, second = sentences[:half], sentences[half:]
+        predicts = settings.random_next_share > 0 and len(documents) > 1
+        random_next = predicts and (not second or generator.random() < settings.random_next_share)
+        if random_next:
+            other = documents[(number + 1 + int(generator.random() * (len(documents) - 1))) % len(documents)]
+            start = int(generator.random() * len(other))
+            second = other[start : start + max(len(second), 1)]
+        texts = [list(chain.from_iterable(part)) for part in (first, second)]
+        yield Row(tokenizer.encode(texts[0], texts[1] or None, settings.max_position_embeddings), random_next)
 
 
 def _documents(corpus: Path) -> Iterator[list[str]]:
@@ -397,13 +475,14 @@ def _documents(corpus: Path) -> Iterator[list[str]]:
         yield document
 
 
-def _columns(rows: Sequence[Encoded]) -> dict[str, Sequence[NDArray[Any]]]:
-    """The ragged columns of rows, for `batching`."""
-    return {
-        "input_ids": [np.array(row.input_ids, dtype=np.int32) for row in rows],
-        "input_mask": [np.ones(len(row.input_ids), dtype=np.int32) for row in rows],
-        "segment_ids": [np.array(row.segment_ids, dtype=np.int32) for row in rows],
+def _columns(rows: Sequence[Row]) -> tuple[dict[str, Sequence[NDArray[Any]]], dict[str, NDArray[Any]]]:
+    """The ragged and the scalar columns of rows, for `batching`."""
+    ragged: dict[str, Sequence[NDArray[Any]]] = {
+        "input_ids": [np.array(row.encoded.input_ids, dtype=np.int32) for row in rows],
+        "input_mask": [np.ones(len(row.encoded.input_ids), dtype=np.int32) for row in rows],
+        "segment_ids": [np.array(row.encoded.segment_ids, dtype=np.int32) for row in rows],
     }
+    return ragged, {"random_next": np.array([row.random_next for row in rows], dtype=np.int32)}
 
 
 def _write_json(path: Path, value: object) -> None:
