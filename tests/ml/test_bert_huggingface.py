@@ -33,7 +33,7 @@ def _batch(cases: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
     """All cases in one batch, padded to the longest."""
     shape = (len(cases), max(len(case["input_ids"]) for case in cases))
     names = ("input_word_ids", "input_mask", "input_type_ids")
-    batch = {name: np.zeros(shape, dtype=np.int64) for name in names}
+    batch: dict[str, NDArray[np.int64]] = {name: np.zeros(shape, dtype=np.int64) for name in names}
     for row, case in enumerate(cases):
         length = len(case["input_ids"])
         batch["input_word_ids"][row, :length] = case["input_ids"]
