@@ -162,3 +162,40 @@ def test_what_cannot_be_fetched_has_an_exit_code_of_its_own(
     assert "STAGEDML_MIRRORS" in err
     assert "uncased_L-4_H-256_A-4.zip" in err
     assert "5f087a0c6c73aed0b0a13f9a99dade56bece97d0594b713195821e031266fae9" in err
+
+
+def test_verify_names_what_is_damaged_and_its_exit_code_tells(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    _, out, _ = run(capsys, "realize", "--root", root, TOYS)
+    rref, folder = out.splitlines()
+    code, out, err = run(capsys, "verify", "--root", root)
+    assert (code, out) == (0, "")
+    assert err.startswith("3 realizations, ")
+    assert err.endswith("; no problems\n")
+
+    path = Path(folder, "result", "counts.json")
+    path.chmod(0o644)
+    path.write_text("{}")
+    path.chmod(0o444)
+    code, out, err = run(capsys, "verify", "--root", root, "count")
+    assert code == 1
+    assert out.startswith(f"damaged   {path}: had ")
+    assert "stagedml verify --repair" in err
+    code, out, _ = run(capsys, "verify", "--root", root, "--json")
+    report = json.loads(out)
+    assert (code, report["realizations"], report["repaired"]) == (1, 3, [])
+    assert [(finding["kind"], finding["ref"], finding["path"]) for finding in report["findings"]] == [
+        ("damaged", rref, str(path))
+    ]
+
+    code, out, _ = run(capsys, "verify", "--root", root, "--repair")
+    assert code == 1
+    assert f"repaired  {rref}: moved to " in out
+    assert run(capsys, "verify", "--root", root)[0] == 0
+    assert run(capsys, "realize", "--root", root, TOYS)[1].splitlines() == [rref, folder]
+
+
+def test_verify_of_what_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    code, _, err = run(capsys, "verify", "--root", root, "nonsense")
+    assert code == EXIT_FAILED
+    assert "nonsense is not in the store" in err

@@ -21,6 +21,7 @@ from stagedml.authoring.build import Build, MissingOutputs
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.session import Storage
 from stagedml.core import config as configs
+from stagedml.store.verify import verify
 from stagedml.testing import toys
 
 # Our stages take Pylightnix's registry as `r`, too; the types do not say so.
@@ -49,6 +50,8 @@ def test_its_engine_realizes_what_we_instantiated(act: Act) -> None:
             assert mklens(rref).counts.L.val == 2.0
             assert realize(instantiate(toys.all_counted, "hello")) == rref  # and we reuse it
         assert reader.read_store(store.layout.storage).findings == []
+        report = verify(store)
+        assert (report.findings, report.realizations, report.untracked) == ((), 3, 3)
 
     act(check)
 

@@ -1,7 +1,7 @@
 """`stagedml`: the verbs, their arguments, and how failures end.
 
-Results go to standard output, progress and errors to standard error. Exit codes: 0 done; 1 a build or the store failed;
-2 wrong usage; 3 something could not be fetched; 130 interrupted.
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done; 1 a build or the store failed,
+or verify found something; 2 wrong usage; 3 something could not be fetched; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     for verb, text in (("show", "show one realization"), ("path", "print a realization's folder")):
         sub = verbs.add_parser(verb, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
         sub.add_argument("ref", help="an rref or the start of its hash, a dref, or a stage's name for the latest one")
+    sub = verbs.add_parser(
+        "verify",
+        parents=[common],
+        help="read what is in the store and say what is damaged",
+        description="Read what is in the store and say what is damaged. The exit code is 1 if anything is.",
+    )
+    sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
+    sub.add_argument("--repair", action="store_true", help="move what is damaged to quarantine, to be built anew")
     return parser
 
 
@@ -61,6 +69,10 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
         from stagedml.cli import realize
 
         return realize.run_plan if name == "plan" else realize.run
+    if name == "verify":
+        from stagedml.cli import verify
+
+        return verify.run
     from stagedml.cli import inspect
 
     return {"ls": inspect.run_ls, "show": inspect.run_show, "path": inspect.run_path}[name]

@@ -342,10 +342,18 @@ class Store:
         atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
         if self.durable:
             atomic.sync_tree(tree)
-        with locks.exclusive(self.layout.locks / f"{ref.folder}.publish.lock"):
+        with self.publishing(ref.folder):
             metadata.merge(self.layout.metadata_of(realization), known, durable=self.durable)
             self._install(realization, tree, known)
         return realization
+
+    @contextlib.contextmanager
+    def publishing(self, folder: str) -> Iterator[None]:
+        """Be the one, over all processes, that changes which realizations a derivation's folder holds."""
+        with contextlib.ExitStack() as held:
+            with self._own_errors():
+                held.enter_context(locks.exclusive(self.layout.locks / f"{folder}.publish.lock"))
+            yield
 
     def _install(self, realization: RealizationRef, tree: Path, known: Metadata) -> None:
         final = self.layout.realization(realization)
@@ -371,12 +379,18 @@ class Store:
 
     def set_aside(self, realization: RealizationRef) -> Path:
         """Move a damaged realization out of the storage, into quarantine. Nothing is deleted."""
-        self.layout.quarantine.mkdir(exist_ok=True)
-        place = self.layout.quarantine / f"{realization.folder}-{realization.rhash}-{time.time_ns()}"
-        source = self.layout.realization(realization)
-        source.chmod(0o755)  # an unprivileged user cannot move a read-only folder to another parent
-        source.rename(place)
+        place = self.quarantine(self.layout.realization(realization))
         logger.warning("%s was damaged; what is left of it is in %s", realization, place)
+        return place
+
+    def quarantine(self, path: Path) -> Path:
+        """Move a file or folder of this store out of the way; returns where it is now. Raises StoreUnusable."""
+        place = self.layout.quarantine / f"{path.parent.name}-{path.name}-{time.time_ns()}"
+        with self._own_errors():
+            self.layout.quarantine.mkdir(exist_ok=True)
+            if path.is_dir():
+                path.chmod(0o755)  # an unprivileged user cannot move a read-only folder to another parent
+            path.rename(place)
         return place
 
 

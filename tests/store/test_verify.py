@@ -1,0 +1,233 @@
+"""Verify names exactly what is wrong, repair puts it away, and the next realize builds it anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stagedml import RRef, instantiate, plan, realize, using_store
+from stagedml.core.plan import Verdict
+from stagedml.core.refs import parse_rref
+from stagedml.settings import read_settings
+from stagedml.store.objects import Store
+from stagedml.store.verify import Kind, Report, repair, verify
+from stagedml.testing import toys
+from unprivileged import as_nobody
+
+
+@pytest.fixture
+def rref(store: Store) -> RRef:
+    return realize(instantiate(toys.all_counted))
+
+
+def _folder(store: Store, rref: str) -> Path:
+    return store.path(parse_rref(rref))
+
+
+def _counts(store: Store, rref: str) -> Path:
+    return _folder(store, rref) / "result" / "counts.json"
+
+
+def _unlocked(path: Path) -> Path:
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    return path
+
+
+def _locked(path: Path) -> None:
+    if path.exists():
+        path.chmod(0o444)
+    path.parent.chmod(0o555)
+
+
+def _flip(path: Path) -> None:
+    """Change a byte and keep the time stamp, as a disk does that forgets."""
+    times = path.stat()
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def _make_executable(path: Path) -> None:
+    path.chmod(0o755)
+
+
+def _replace_by_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("elsewhere")
+
+
+def _add_another(path: Path) -> None:
+    (path.parent / "more").write_text("more")
+    (path.parent / "more").chmod(0o444)
+
+
+def _kinds(report: Report) -> list[Kind]:
+    return [finding.kind for finding in report.findings]
+
+
+def test_a_store_that_nobody_touched_has_no_findings(store: Store, rref: RRef) -> None:
+    seen: list[tuple[int, int]] = []
+    report = verify(store, on_progress=lambda done, total: seen.append((done, total)))
+    assert report.findings == ()
+    assert (report.realizations, report.untracked) == (3, 0)
+    assert report.size_bytes > 0
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (_flip, Kind.DAMAGED),
+        (_grow, Kind.DAMAGED),
+        (_make_executable, Kind.DAMAGED),
+        (_replace_by_link, Kind.DAMAGED),
+        (_remove, Kind.MISSING),
+        (_add_another, Kind.EXTRA),
+    ],
+)
+def test_each_damage_is_named_put_away_and_built_anew(
+    store: Store, rref: RRef, damage: Callable[[Path], None], kind: Kind
+) -> None:
+    path = _unlocked(_counts(store, rref))
+    before = path.read_bytes()
+    damage(path)
+    if damage is _make_executable:
+        path.chmod(0o555)
+        path.parent.chmod(0o555)
+    elif damage is _replace_by_link:
+        path.parent.chmod(0o555)
+    else:
+        _locked(path)
+
+    report = verify(store)
+    assert _kinds(report) == [kind]
+    (finding,) = report.findings
+    assert finding.ref == rref
+    assert Path(finding.path) == (path.parent / "more" if damage is _add_another else path)
+    assert verify(store, [parse_rref(rref)]).findings == report.findings
+
+    assert len(repair(store, report)) == 2  # the realization and its metadata
+    assert verify(store).findings == ()
+    (step,) = [step for step in plan(instantiate(toys.all_counted)).steps if step.verdict is not Verdict.REUSE]
+    assert step.name == "count"
+    assert realize(instantiate(toys.all_counted)) == rref
+    assert path.read_bytes() == before
+    assert verify(store).findings == ()
+
+
+def test_write_bits_are_found_and_taken_away(store: Store, rref: RRef) -> None:
+    path = _unlocked(_counts(store, rref))
+    report = verify(store)
+    assert _kinds(report) == [Kind.WRITABLE, Kind.WRITABLE]
+    assert {finding.path for finding in report.findings} == {str(path), str(path.parent)}
+    repair(store, report)
+    assert verify(store).findings == ()
+    assert path.stat().st_mode & 0o222 == path.parent.stat().st_mode & 0o222 == 0
+
+
+def test_a_changed_context_counts_as_damage(store: Store, rref: RRef) -> None:
+    path = _unlocked(_folder(store, rref) / "context.json")
+    context = json.loads(path.read_text())
+    path.write_text(json.dumps(context))  # the same meaning, other bytes
+    _locked(path)
+    assert [(finding.kind, finding.path) for finding in verify(store).findings] == [(Kind.DAMAGED, str(path))]
+
+
+def test_a_context_that_rests_on_what_is_gone_is_told_and_left_alone(store: Store, rref: RRef) -> None:
+    text = next(ref for ref in map(str, _all(store)) if ref.endswith("-text"))
+    os.rename(_folder(store, text), store.layout.root / "away")
+    report = verify(store)
+    assert sorted(kind.value for kind in _kinds(report)) == ["context", "context", "orphan"]
+    assert all(text in finding.detail for finding in report.findings if finding.kind is Kind.CONTEXT)
+    repair(store, report)
+    assert realize(instantiate(toys.all_counted)) == rref
+    assert verify(store).findings == ()
+
+
+def _all(store: Store) -> list[object]:
+    return [ref for derivation in store.derivations() for ref in store.realizations(derivation)]
+
+
+def test_metadata_that_cannot_be_read_is_put_away_and_the_bytes_stay(store: Store, rref: RRef) -> None:
+    path = store.layout.metadata_of(parse_rref(rref))
+    path.write_text("{")
+    report = verify(store)
+    assert _kinds(report) == [Kind.METADATA]
+    repair(store, report)
+    assert not path.exists()
+    assert _counts(store, rref).exists()
+    assert verify(store).findings == ()
+    assert realize(instantiate(toys.all_counted)) == rref
+
+
+def test_metadata_that_cannot_be_read_does_not_hide_damage(store: Store, rref: RRef) -> None:
+    store.layout.metadata_of(parse_rref(rref)).write_text("{")
+    path = _unlocked(_counts(store, rref))
+    _flip(path)
+    _locked(path)
+    assert sorted(kind.value for kind in _kinds(verify(store))) == ["damaged", "metadata"]
+
+
+def test_a_config_that_was_changed_or_is_gone_is_told(store: Store, rref: RRef) -> None:
+    path = store.layout.config(parse_rref(rref).derivation)
+    text = path.read_text()
+    path.chmod(0o644)
+    path.write_text(text + " ")
+    (finding,) = verify(store).findings
+    assert (finding.kind, finding.path) == (Kind.CONFIG, str(path))
+    path.unlink()
+    assert _kinds(verify(store)) == [Kind.CONFIG]
+
+
+def test_what_a_crash_left_is_an_orphan_and_put_away(store: Store, rref: RRef) -> None:
+    ref = parse_rref(rref)
+    left = store.layout.derivation(ref.derivation) / ("0" * 32 + ".tmp")
+    (left / "folder").mkdir(parents=True)
+    unused = store.layout.metadata_of(ref).with_name("1" * 32 + ".json")
+    unused.write_text("{}")
+    report = verify(store)
+    assert {(finding.kind, finding.path) for finding in report.findings} == {
+        (Kind.ORPHAN, str(left)),
+        (Kind.ORPHAN, str(unused)),
+    }
+    repair(store, report)
+    assert verify(store).findings == ()
+    assert not left.exists()
+    assert not unused.exists()
+    assert len(list(store.layout.quarantine.iterdir())) == 2
+
+
+def test_a_realization_that_is_gone_is_missing_if_asked_for(store: Store, rref: RRef) -> None:
+    ref = parse_rref(rref)
+    os.rename(_folder(store, rref), store.layout.root / "away")
+    assert _kinds(verify(store, [ref])) == [Kind.MISSING]
+
+
+def test_an_unprivileged_user_repairs_a_store_of_its_own(nobody_path: Path) -> None:
+    def damage_and_repair() -> None:
+        with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=nobody_path / "root"))) as store:
+            rref = realize(instantiate(toys.all_counted))
+            path = _unlocked(_counts(store, rref))
+            _flip(path)
+            _locked(path)
+            report = verify(store)
+            assert _kinds(report) == [Kind.DAMAGED]
+            repair(store, report)
+            assert realize(instantiate(toys.all_counted)) == rref
+            assert verify(store).findings == ()
+
+    as_nobody(damage_and_repair)
