@@ -170,7 +170,7 @@ def test_the_quickstart_is_clearly_above_the_majority_class(tmp_path: Path) -> N
     store_initialize(tmp_path)
     rref = realize(instantiate(all_quickstart_finetune_glue))
     metrics = json.loads(mklens(rref).metrics.contents)
-    assert metrics["test_accuracy"] > 0.65  # the majority class has 0.595
+    assert metrics["test_accuracy"] > 0.7  # the majority class has 0.578
 
 
 @pytest.mark.slow

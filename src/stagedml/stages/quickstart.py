@@ -17,7 +17,7 @@ from stagedml.types import BertGlue, BertPretrained, Glue
 
 def quickstart_glue() -> Glue:
     """The generated paraphrase task, as GLUE's recipe for MRPC makes it."""
-    corpus = paraphrases(train=6000, dev=600, test=100)
+    corpus = paraphrases(train=12_000, dev=600, test=100)
     return glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)
 
 
@@ -40,7 +40,7 @@ def quickstart_bert() -> BertPretrained:
         initializer_range=0.1,
         learning_rate=3e-3,
         batch_size=48,
-        epochs=6,
+        epochs=5,
         mask_share=0.25,
         mask_token_share=0.5,
         random_token_share=0.25,
@@ -51,4 +51,4 @@ def quickstart_finetune() -> BertGlue:
     """The small BERT, fine-tuned on the generated task."""
     bert = quickstart_bert()
     data = glue_tfrecords(glue=quickstart_glue(), bert=bert)
-    return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=6)
+    return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=5)
