@@ -381,3 +381,9 @@ def test_instantiate_inside_of_instantiate_is_another_closure(store: Store) -> N
     closure = instantiate(outer).closure
     assert [str(derivation.dref)[-5:] for derivation in closure.derivations] == ["outer"]
     assert [str(derivation.dref)[-5:] for derivation in inner[0].closure.derivations] == ["inner"]
+
+
+def test_a_new_config_that_is_returned_instead_of_changed_is_refused(store: Store) -> None:
+    variant = redefine(make_text, lambda config: {**config, "content": "other"})
+    with pytest.raises(InvalidArguments, match="new_config returned a dict, which nobody looks at"):
+        instantiate(variant)

@@ -475,3 +475,16 @@ def test_the_builder_of_an_instance_knows_its_number_and_seed(store: Store) -> N
     other = store.metadata(parse_rref(realize(instantiate(toys.sample, seed=6))))
     assert other is not None
     assert other.builds[0].seed not in {record.seed for record in records}
+
+
+@stage(toys.Text, name="quits")
+def quits(build: Build, *, code: int, text: RefPath = output("text.txt")) -> None:
+    """A builder that ends its process, or tries to."""
+    build.path(text).write_text("done")
+    raise SystemExit(code)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_builder_that_exits_is_a_failed_build_and_ends_nothing(store: Store, code: int) -> None:
+    with pytest.raises(BuildFailed, match=f"SystemExit: {code}"):
+        realize(instantiate(lambda: quits(code=code)))

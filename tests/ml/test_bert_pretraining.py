@@ -105,21 +105,31 @@ def test_next_sentences_are_learned_beside_hidden_words(text: Path, tmp_path: Pa
     from stagedml.ml.models.bert.checkpoint import read_checkpoint
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
 
+    # Each document says one of three words again and again: what follows is easy to tell from most that does not.
+    words = [word for word in (text / "vocab.txt").read_text().split() if word.isalpha()][:3]
+    documents = [f"{word} {word} {word}\n" * 8 for word in words * 80]
+    (tmp_path / "corpus.txt").write_text("\n".join(documents))
     results = pretrain(
-        corpus=text / "corpus.txt",
+        corpus=tmp_path / "corpus.txt",
         vocab=text / "vocab.txt",
         lower_case=True,
         settings=PretrainSettings(
-            hidden_size=32, num_hidden_layers=1, intermediate_size=32, learning_rate=1e-2, epochs=6, length_step=64,
-            random_next_share=0.5, dropout=0.0, initializer_range=0.1,
+            hidden_size=32,
+            num_hidden_layers=2,
+            intermediate_size=32,
+            learning_rate=1e-2,
+            epochs=6,
+            length_step=64,
+            random_next_share=0.5,
+            dropout=0.0,
+            initializer_range=0.1,
         ),
         seed=0,
         output=tmp_path,
-    )  # fmt: skip
-    protocol = json.loads((tmp_path / "protocol.json").read_text())
-    losses = [step["next_sentence_loss"] for step in protocol if step["operation"] == "evaluate"]
-    assert losses[-1] == results["eval_next_sentence_loss"] < losses[0]
-    assert 0.5 < results["eval_next_sentence_accuracy"] <= 1
+    )
+    assert results == json.loads((tmp_path / "metrics.json").read_text())
+    assert results["eval_next_sentence_loss"] < 0.6  # chance: 0.69
+    assert results["eval_next_sentence_accuracy"] > 0.7
     arrays = read_checkpoint(tmp_path / "bert_model.ckpt")
     assert arrays["cls/seq_relationship/output_weights"].shape == (2, 32)
     assert arrays["cls/seq_relationship/output_bias"].shape == (2,)

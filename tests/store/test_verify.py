@@ -12,8 +12,9 @@ import pytest
 from stagedml import RRef, instantiate, plan, realize, using_store
 from stagedml.core.plan import Verdict
 from stagedml.core.refs import parse_rref
+from stagedml.errors import StoreError
 from stagedml.settings import read_settings
-from stagedml.store.objects import Store
+from stagedml.store.objects import DamagedFile, Store
 from stagedml.store.verify import Kind, Report, repair, verify
 from stagedml.testing import toys
 from unprivileged import as_nobody
@@ -231,3 +232,42 @@ def test_an_unprivileged_user_repairs_a_store_of_its_own(nobody_path: Path) -> N
             assert verify(store).findings == ()
 
     as_nobody(damage_and_repair)
+
+
+@pytest.mark.parametrize("text", ["{", None], ids=["damaged", "gone"])
+def test_a_damaged_config_is_told_and_the_next_realize_writes_it_anew(
+    store: Store, rref: RRef, text: str | None
+) -> None:
+    path = store.layout.config(parse_rref(rref).derivation)
+    before = path.read_text()
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with using_store(Store(store.layout)) as fresh:
+        with pytest.raises(StoreError):
+            fresh.config(parse_rref(rref).derivation)
+        assert realize(instantiate(toys.all_counted)) == rref
+    assert path.read_text() == before
+    assert verify(store).findings == ()
+
+
+def test_a_config_that_says_something_else_is_not_believed(store: Store, rref: RRef) -> None:
+    path = store.layout.config(parse_rref(rref).derivation)
+    text = path.read_text()
+    path.chmod(0o644)
+    path.write_text(text.replace("count", "amount"))
+    with pytest.raises(DamagedFile, match=r"stagedml verify --repair"):
+        Store(store.layout).config(parse_rref(rref).derivation)
+
+
+def test_a_damaged_context_is_an_error_that_names_the_file_and_the_remedy(store: Store, rref: RRef) -> None:
+    text = next(ref for ref in map(str, _all(store)) if ref.endswith("-upper"))
+    path = _unlocked(_folder(store, text) / "context.json")
+    path.write_text("xx")
+    _locked(path)
+    store.path(parse_rref(rref)).rename(store.layout.root / "away")
+    with pytest.raises(DamagedFile) as caught:
+        realize(instantiate(toys.all_counted))
+    assert str(path) in str(caught.value)
+    repair(store, verify(store))
+    assert realize(instantiate(toys.all_counted)) == rref

@@ -271,7 +271,12 @@ class Stage(Generic[P, A]):
             matcher = override.new_matcher or matcher
             if override.new_config is not None:
                 changed = _mutable(parameters)
-                override.new_config(changed)
+                returned = override.new_config(changed)
+                if isinstance(returned, Mapping) and returned is not changed:
+                    raise InvalidArguments(
+                        self.__name__,
+                        ("new_config returned a dict, which nobody looks at; change the one it is given",),
+                    )
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
         config = self.config(parameters)

@@ -38,7 +38,7 @@ from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
-from stagedml.store.objects import NotInStore, Store
+from stagedml.store.objects import DamagedFile, NotInStore, Store
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class _Run:
                 known = None
             try:
                 theirs = self.store.inputs_of(ref, known)
-            except NotInStore:  # neither metadata nor context is left to tell
+            except (NotInStore, DamagedFile):  # neither metadata nor context is left to tell
                 damaged.append(str(ref))
                 continue
             if {dref: tuple(sorted(rrefs)) for dref, rrefs in theirs.items()} != inputs:
@@ -227,7 +227,10 @@ class _Run:
                 rref = self.store.publish(node.ref, tree, context=context, inputs=inputs, build=record)
                 self.contexts[str(rref)] = context
                 self.observer.finished(node.dref, str(rref), record.stopped - record.started)
-        except Exception as error:
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a builder that exits must not end the whole process as if all went well
             self.observer.failed(node.dref, error)
             reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
             raise BuildFailed(node.dref, reason, str(outpath)) from error

@@ -15,6 +15,7 @@ Any number of processes may read and publish at once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -77,6 +78,20 @@ class StoreUnusable(StoreError):
 
     def __str__(self) -> str:
         return f"the store {self.storage} cannot be used: {self.reason}"
+
+
+class DamagedFile(StoreError):
+    """A config or a context is not what was written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is damaged: {self.reason}; `stagedml verify --repair` puts aside what is, and realizing the "
+            "stage once more mends it"
+        )
 
 
 class Store:
@@ -146,11 +161,23 @@ class Store:
     def add_config(self, text: str, ref: DerivationRef) -> None:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone.
 
-        Raises StoreUnusable where that cannot be written.
+        One that is damaged or gone is written anew. Raises StoreUnusable where nothing can be written.
         """
         folder = self.layout.derivation(ref)
-        if (folder / CONFIG_FILE).exists():  # what is remembered may have been removed meanwhile
+        path = folder / CONFIG_FILE
+        try:
+            present = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            present = None
+        if present == text:
             self._configs.setdefault(ref.folder, json.loads(text))
+            return
+        if folder.is_dir():
+            if present is not None:
+                logger.warning("%s was damaged; it is written anew", path)
+            with self._own_errors():
+                atomic.write_file(path, text, durable=self.durable, mode=0o444)
+            self._configs[ref.folder] = json.loads(text)
             return
         temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
         with self._own_errors():
@@ -176,17 +203,17 @@ class Store:
             atomic.sync_folder(destination.parent)
 
     def config(self, ref: DerivationRef) -> Config:
-        """The config of a derivation; do not change it. Raises NotInStore."""
+        """The config of a derivation; do not change it. Raises NotInStore and DamagedFile."""
         known = self._configs.get(ref.folder)
         if known is None:
             try:
-                known = json.loads(self.layout.config(ref).read_text(encoding="utf-8"))
+                data = self.layout.config(ref).read_bytes()
             except FileNotFoundError:
                 raise NotInStore(str(ref), str(self.layout.storage)) from None
-            except ValueError as error:
-                raise StoreUnusable(
-                    str(self.layout.storage), f"{self.layout.config(ref)} is damaged: {error}"
-                ) from error
+            digest = hashlib.sha256(data).hexdigest()
+            if not digest.startswith(ref.dhash):
+                raise DamagedFile(str(self.layout.config(ref)), f"it hashes to {digest[:32]}, not to {ref.dhash}")
+            known = json.loads(data)
             self._configs[ref.folder] = known
         return known
 
@@ -224,12 +251,17 @@ class Store:
         return metadata.read(self.layout.metadata_of(ref))
 
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
-        """All that a realization rests on, itself not included. Raises NotInStore."""
+        """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""
         try:
             text = self.layout.context(ref).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise NotInStore(str(ref), str(self.layout.storage)) from None
-        context: dict[str, list[str]] = json.loads(text)
+        except UnicodeDecodeError as error:
+            raise DamagedFile(str(self.layout.context(ref)), str(error)) from error
+        try:
+            context: dict[str, list[str]] = json.loads(text)
+        except ValueError as error:
+            raise DamagedFile(str(self.layout.context(ref)), str(error)) from error
         return context
 
     def inputs_of(self, ref: RealizationRef, known: Metadata | None) -> dict[str, tuple[str, ...]]:
