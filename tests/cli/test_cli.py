@@ -199,3 +199,15 @@ def test_verify_of_what_is_not_there_is_an_error(capsys: pytest.CaptureFixture[s
     code, _, err = run(capsys, "verify", "--root", root, "nonsense")
     assert code == EXIT_FAILED
     assert "nonsense is not in the store" in err
+
+
+def test_what_is_no_stage_and_what_is_given_twice_are_refused(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    code, _, err = run(capsys, "plan", "--root", root, "stagedml.testing.toys:Text")
+    assert code == EXIT_USAGE
+    assert "stagedml.testing.toys has no stage 'Text'; did you mean" in err
+    code, _, err = run(capsys, "plan", "--root", root, "nowhere:stage")
+    assert code == EXIT_USAGE
+    assert "no module 'nowhere'; name the folder that holds it in PYTHONPATH" in err
+    code, _, err = run(capsys, "plan", "--root", root, TOYS, "words=a", "words=b")
+    assert code == EXIT_USAGE
+    assert "words is given twice: 'a' and 'b'" in err

@@ -80,20 +80,32 @@ def _stage_named(text: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name or "stagedml.stages.all")
     except ModuleNotFoundError as error:
-        raise UsageError(f"{text}: there is no module {error.name!r}") from None
-    found = getattr(module, name, None)
-    if not callable(found):
-        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UsageError(
+            f"{text}: there is no module {error.name!r}; name the folder that holds it in PYTHONPATH, and the stage as "
+            "MODULE:FUNCTION"
+        ) from None
+    found: Any = getattr(module, name, None)
+    if not _is_stage(found):
+        names = [key for key, value in vars(module).items() if _is_stage(value) and not key.startswith("_")]
         close = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "`python -c 'import stagedml.stages.all'` has them"
+        hint = f"did you mean {' or '.join(close)}?" if close else "it must be a function that declares stages"
         raise UsageError(f"{module.__name__} has no stage {name!r}; {hint}")
     stage: Callable[..., Any] = found
     return stage
 
 
+def _is_stage(value: object) -> bool:
+    return isinstance(value, Stage) or inspect.isfunction(value)
+
+
 def _arguments(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     positional = [_value(text) for text in texts if not _is_assignment(text)]
-    return positional, dict(_assignment(text) for text in texts if _is_assignment(text))
+    named: dict[str, Any] = {}
+    for name, value in (_assignment(text) for text in texts if _is_assignment(text)):
+        if name in named:
+            raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
+        named[name] = value
+    return positional, named
 
 
 def _is_assignment(text: str) -> bool:
