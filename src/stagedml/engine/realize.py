@@ -227,10 +227,7 @@ class _Run:
                 rref = self.store.publish(node.ref, tree, context=context, inputs=inputs, build=record)
                 self.contexts[str(rref)] = context
                 self.observer.finished(node.dref, str(rref), record.stopped - record.started)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a builder that exits must not end the whole process as if all went well
+        except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
             self.observer.failed(node.dref, error)
             reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
             raise BuildFailed(node.dref, reason, str(outpath)) from error
