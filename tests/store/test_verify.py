@@ -175,6 +175,16 @@ def test_metadata_that_cannot_be_read_is_put_away_and_the_bytes_stay(store: Stor
     assert realize(instantiate(toys.all_counted)) == rref
 
 
+def test_metadata_that_was_mended_before_the_repair_stays(store: Store, rref: RRef) -> None:
+    path = store.layout.metadata_of(parse_rref(rref))
+    text = path.read_text()
+    path.write_text("{")
+    report = verify(store)
+    path.write_text(text)
+    assert repair(store, report) == []
+    assert path.read_text() == text
+
+
 def test_metadata_that_cannot_be_read_does_not_hide_damage(store: Store, rref: RRef) -> None:
     store.layout.metadata_of(parse_rref(rref)).write_text("{")
     path = _unlocked(_counts(store, rref))

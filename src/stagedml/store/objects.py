@@ -204,18 +204,21 @@ class Store:
 
     def config(self, ref: DerivationRef) -> Config:
         """The config of a derivation; do not change it. Raises NotInStore and DamagedFile."""
-        known = self._configs.get(ref.folder)
-        if known is None:
-            try:
-                data = self.layout.config(ref).read_bytes()
-            except FileNotFoundError:
-                raise NotInStore(str(ref), str(self.layout.storage)) from None
-            digest = hashlib.sha256(data).hexdigest()
-            if not digest.startswith(ref.dhash):
-                raise DamagedFile(str(self.layout.config(ref)), f"it hashes to {digest[:32]}, not to {ref.dhash}")
-            known = json.loads(data)
-            self._configs[ref.folder] = known
-        return known
+        if ref.folder not in self._configs:
+            self._configs[ref.folder] = self.read_config(ref)
+        return self._configs[ref.folder]
+
+    def read_config(self, ref: DerivationRef) -> Config:
+        """As `config`, from the disk and not from memory."""
+        try:
+            data = self.layout.config(ref).read_bytes()
+        except FileNotFoundError:
+            raise NotInStore(str(ref), str(self.layout.storage)) from None
+        digest = hashlib.sha256(data).hexdigest()
+        if not digest.startswith(ref.dhash):
+            raise DamagedFile(str(self.layout.config(ref)), f"it hashes to {digest[:32]}, not to {ref.dhash}")
+        config: Config = json.loads(data)
+        return config
 
     def config_of(self, dref: str) -> Config:
         """The config of a derivation, given as text. Raises InvalidReference and NotInStore."""
@@ -253,14 +256,10 @@ class Store:
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
         """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""
         try:
-            text = self.layout.context(ref).read_text(encoding="utf-8")
+            context: dict[str, list[str]] = json.loads(self.layout.context(ref).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotInStore(str(ref), str(self.layout.storage)) from None
-        except UnicodeDecodeError as error:
-            raise DamagedFile(str(self.layout.context(ref)), str(error)) from error
-        try:
-            context: dict[str, list[str]] = json.loads(text)
-        except ValueError as error:
+        except ValueError as error:  # neither UTF-8 nor JSON
             raise DamagedFile(str(self.layout.context(ref)), str(error)) from error
         return context
 

@@ -11,7 +11,6 @@ publishing holds, and so is everything before it is moved.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -26,7 +25,7 @@ from stagedml.store import hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import UnreadableMetadata
-from stagedml.store.objects import Store
+from stagedml.store.objects import DamagedFile, NotInStore, Store
 
 
 class Kind(Enum):
@@ -37,7 +36,7 @@ class Kind(Enum):
     EXTRA = "extra"  #: was not published
     WRITABLE = "writable"  #: has write bits
     METADATA = "metadata"  #: cannot be read, or is another realization's
-    CONTEXT = "context"  #: rests on realizations that are not in the store, or cannot be read
+    CONTEXT = "context"  #: rests on realizations that are not in the store
     CONFIG = "config"  #: is gone or does not hash to the derivation's name
     ORPHAN = "orphan"  #: belongs to no realization: what a crash left
 
@@ -157,21 +156,25 @@ def repair(store: Store, report: Report) -> list[str]:
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
                 done.append(f"{path}: made read-only")
         elif finding.kind in (Kind.ORPHAN, Kind.METADATA):
-            with store.publishing(path.parent.name):
-                if path.exists() and (finding.kind is Kind.METADATA or finding in _orphans(store, path.parent.name)):
+            folder = path.parent.name
+            with store.publishing(folder):
+                orphan = finding.kind is Kind.ORPHAN
+                now = _orphans(store, folder) if orphan else _check(store, parse_rref(finding.ref)).findings
+                if finding in now:
                     done.append(f"{path}: moved to {store.quarantine(path)}")
     return done
 
 
 def _check_config(store: Store, ref: DerivationRef) -> Iterator[Finding]:
-    path = store.layout.config(ref)
+    path = str(store.layout.config(ref))
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        store.read_config(ref)
+    except NotInStore:
+        yield Finding(Kind.CONFIG, str(ref), path, "is gone")
+    except DamagedFile as error:
+        yield Finding(Kind.CONFIG, str(ref), path, error.reason)
     except OSError as error:
-        yield Finding(Kind.CONFIG, str(ref), str(path), error.strerror or str(error))
-        return
-    if digest[:32] != ref.dhash:
-        yield Finding(Kind.CONFIG, str(ref), str(path), f"hashes to {digest[:32]}, not to {ref.dhash}")
+        yield Finding(Kind.CONFIG, str(ref), path, f"cannot be read: {error.strerror}")
 
 
 def _check(store: Store, ref: RealizationRef) -> _Checked:
@@ -257,8 +260,8 @@ _KINDS = {"d": "a folder", "f": "a file", "x": "an executable file", "l": "a lin
 
 
 def _writable(folder: Path) -> Iterator[Path]:
-    for top, folders, files in os.walk(folder):
-        for name in ("", *files, *(name for name in folders if os.path.islink(os.path.join(top, name)))):
+    for top, _, files in os.walk(folder):
+        for name in ("", *files):
             path = Path(top, name)
             mode = path.lstat().st_mode
             if not stat.S_ISLNK(mode) and mode & 0o222:
