@@ -28,7 +28,8 @@ from stagedml.core import fingerprint
 from stagedml.settings import read_settings
 from stagedml.store import hashing
 from stagedml.store.layout import LAYOUT_VERSION
-from stagedml.store.objects import Store, context_json
+from stagedml.store.objects import Store
+from stagedml.store.publish import context_json
 from stagedml.testing import toys
 
 #: A tree for tests: name -> folder (a dict), file (bytes), executable file (`Program`) or link (str).

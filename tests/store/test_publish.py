@@ -6,20 +6,25 @@ import json
 import logging
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from format import independent_reader as reader
 from stagedml import (
     Artifact,
     Build,
+    Exec,
     RefPath,
     RRef,
     instantiate,
     mklens,
     output,
+    pinned,
     plan,
     realize,
     realize_many,
@@ -30,8 +35,10 @@ from stagedml.core.plan import Cause
 from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.realize import BuildFailed
 from stagedml.settings import read_settings
+from stagedml.store import atomic
 from stagedml.store.hashing import UnpublishableContent
 from stagedml.store.objects import Store
+from stagedml.store.verify import verify
 from stagedml.testing import toys
 from unprivileged import as_nobody
 
@@ -327,3 +334,149 @@ def test_names_may_be_long(store: Store) -> None:
     rref = realize(instantiate(toys.node, label=long, inputs=[]))
     assert parse_rref(rref).name == f"node-{long}"
     assert reader.read_store(store.layout.storage).findings == []
+
+
+# -- odd content: exactly kept, or refused by name --------------------------------------------------------------------
+
+
+@stage(Things, name="odd")
+def odd(build: Build, *, kind: str, elsewhere: Exec[str] = "", things: RefPath = output("things")) -> None:
+    """Make one odd thing; `elsewhere` is a folder outside of the store."""
+    folder = build.path(things)
+    folder.mkdir()
+    ODD[kind](folder, Path(elsewhere))
+
+
+def _linked_from_elsewhere(things: Path, elsewhere: Path) -> None:
+    os.link(elsewhere / "data", things / "data")
+    os.link(elsewhere / "data", things / "again")
+
+
+def _linked_inside(things: Path, _: Path) -> None:
+    (things / "data").write_text("data")
+    os.link(things / "data", things / "again")
+
+
+def _case_twins(things: Path, _: Path) -> None:
+    for name in ("data", "Data", "DATA"):
+        (things / name).write_text(name)
+
+
+def _deep(things: Path, depth: int) -> None:
+    descriptor = os.open(things, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(os.open("data", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+    os.close(descriptor)
+
+
+def _sparse(things: Path, _: Path) -> None:
+    with open(things / "data", "wb") as file:
+        file.seek(50 << 20)
+        file.write(b"end")
+
+
+def _unreadable(things: Path, _: Path) -> None:
+    (things / "data").write_text("data")
+    (things / "data").chmod(0o200)
+    (things / "folder").mkdir(mode=0o100)
+
+
+ODD: dict[str, Callable[[Path, Path], None]] = {
+    "linked from elsewhere": _linked_from_elsewhere,
+    "linked inside": _linked_inside,
+    "case twins": _case_twins,
+    "deep": lambda things, _: _deep(things, 1500),
+    "too deep": lambda things, _: _deep(things, 2500),
+    "sparse": _sparse,
+    "unreadable": _unreadable,
+}
+
+
+def test_a_file_that_is_linked_from_elsewhere_cannot_be_changed_from_there(store: Store, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_text("before")
+    rref = realize(instantiate(odd, kind="linked from elsewhere"), args={"elsewhere": str(tmp_path)})
+    assert data.stat().st_mode & 0o200
+    data.write_text("after")
+    things = Path(mklens(rref).things.syspath)
+    assert {path.read_text() for path in things.iterdir()} == {"before"}
+    assert len(list(things.iterdir())) == 2
+    assert verify(store).findings == ()
+
+
+def test_a_pinned_realization_shares_its_bytes_with_its_source(store: Store) -> None:
+    source = realize(instantiate(toys.text, content="shared"))
+    copy = realize(instantiate(lambda: pinned(source, toys.Text)))
+    inodes = [Path(mklens(rref).text.syspath).stat().st_ino for rref in (source, copy)]
+    assert inodes[0] == inodes[1]
+    assert verify(store).findings == ()
+
+
+@pytest.mark.parametrize(("kind", "count"), [("linked inside", 2), ("case twins", 3)])
+def test_links_among_each_other_and_names_that_differ_in_case_are_kept(store: Store, kind: str, count: int) -> None:
+    rref = realize(instantiate(odd, kind=kind))
+    assert len(os.listdir(mklens(rref).things.syspath)) == count
+    assert verify(store).findings == ()
+    assert reader.read_store(store.layout.storage).findings == []
+
+
+def test_a_deep_tree_is_kept_and_one_that_is_too_deep_is_refused_by_name(store: Store) -> None:
+    rref = realize(instantiate(odd, kind="deep"))
+    assert verify(store).findings == ()
+    with pytest.raises(BuildFailed, match=r"things/d/d/.*bytes of path, \d+ fit into this store"):
+        realize(instantiate(odd, kind="too deep"))
+    with pytest.raises(BuildFailed):  # what the first attempt left is removed by the second
+        realize(instantiate(odd, kind="too deep"))
+    assert realize(instantiate(odd, kind="deep"), force=True) == rref
+    assert [len(list(path.iterdir())) for path in store.layout.scratch.iterdir()] == [1]
+    atomic.remove_tree(store.layout.scratch)
+    assert not store.layout.scratch.exists()
+    atomic.remove_tree(store.layout.storage)  # what `rm -rf`, and pytest, cannot remove
+
+
+def test_holes_stay_holes(store: Store) -> None:
+    rref = realize(instantiate(odd, kind="sparse"))
+    status = (Path(mklens(rref).things.syspath) / "data").stat()
+    assert status.st_size == (50 << 20) + 3
+    assert status.st_blocks * 512 < 1 << 20
+    known = store.metadata(parse_rref(rref))
+    assert known is not None
+    assert [entry.digest for entry in known.files if entry.kind == "f"] == [
+        blake3(bytes(50 << 20) + b"end").hexdigest()
+    ]
+
+
+@pytest.mark.unprivileged
+def test_what_the_builder_cannot_read_again_is_refused_by_name(nobody_path: Path) -> None:
+    def check() -> None:
+        with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=nobody_path / "root"))):
+            with pytest.raises(BuildFailed) as failed:
+                realize(instantiate(odd, kind="unreadable"))
+            assert "things/data: cannot be read: Permission denied" in str(failed.value)
+            assert "things/folder: cannot be read: Permission denied" in str(failed.value)
+
+    as_nobody(check)
+
+
+def test_large_files_are_hashed_in_bounded_memory(tmp_path: Path) -> None:
+    sizes = [600 << 20, 40 << 20, 3 << 20, 3 << 20]
+    for index, size in enumerate(sizes):
+        with open(tmp_path / str(index), "wb") as file:
+            file.write(bytes([index]))
+            file.truncate(size)
+    script = (
+        "import resource, sys\nfrom stagedml.store.hashing import scan\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nentries = scan(sys.argv[1])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *[entry.digest for entry in entries])"
+    )
+    run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    grown_kib, *digests = run.stdout.split()
+    assert int(grown_kib) < 64 << 10
+    for index, (size, digest) in enumerate(zip(sizes, digests, strict=True)):
+        hasher = blake3(bytes([index]))
+        hasher.update(bytes(size - 1))
+        assert digest == hasher.hexdigest()

@@ -17,8 +17,8 @@ from stagedml.core import config as configs
 from stagedml.core.config import Config
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_rref
 from stagedml.errors import UsageError
+from stagedml.store.atomic import copy_tree
 from stagedml.store.layout import CONTEXT_FILE, UNHASHED
-from stagedml.store.objects import copy_tree
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -170,9 +170,10 @@ class PinnedRealizer(OwnRealizer):
     def __init__(self, declaration: Declaration, source: RealizationRef) -> None:
         self.declaration = declaration
         self.source = source
+        self.links_to = (source,)
 
     def run(self, build: Build) -> tuple[float, float]:
         started = mark_start(build.outpath)
-        copy_tree(build.store.path(self.source), build.outpath, skip=UNHASHED | {CONTEXT_FILE})
+        copy_tree(build.store.path(self.source), build.outpath, skip=UNHASHED | {CONTEXT_FILE}, link=True)
         check_outputs(build)
         return started, mark_stop(build.outpath)

@@ -47,7 +47,7 @@ from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, SELF, Config
-from stagedml.core.refs import is_valid_name, parse_dref
+from stagedml.core.refs import RealizationRef, is_valid_name, parse_dref
 from stagedml.errors import UsageError
 from stagedml.settings import read_settings
 from stagedml.store.layout import RESERVED_NAMES, UNHASHED
@@ -394,6 +394,8 @@ class OwnRealizer(abc.ABC):
     """The realizer of a derivation of ours: our engine calls `run`, Pylightnix's the object itself."""
 
     declaration: Declaration
+    #: Realizations whose files it links instead of copying them.
+    links_to: tuple[RealizationRef, ...] = ()
 
     @abc.abstractmethod
     def run(self, build: Build) -> tuple[float, float]:

@@ -39,6 +39,7 @@ from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store
+from stagedml.store.publish import begin_build, building, publish
 
 logger = logging.getLogger(__name__)
 
@@ -201,30 +202,39 @@ class _Run:
         def look(forced: bool) -> Decision:
             return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
 
-        decision = look(node.forced)
+        decision = self.store.claiming(lambda: look(node.forced), lambda found: found.selected)
         for instance in decision.build:
-            with self.store.building(
-                node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
+            with building(
+                self.store, node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
             ) as scratch:
                 if node.forced or instance in look(False).build:
                     self._build(node, inputs, instance, scratch)
         if decision.build:
-            decision = look(False)
+            decision = self.store.claiming(lambda: look(False), lambda found: found.selected)
         if not decision.selected:
             raise MatcherUnsatisfied(node.dref, repr(node.matcher))
         return decision.selected
 
     def _build(self, node: _Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
-        outpath = self.store.begin_build(scratch)
+        outpath = begin_build(self.store, scratch)
         context = self._context_of(inputs)
         self.observer.started(node.dref, instance, outpath)
+        realizer = node.derivation.realizer
         try:
-            if isinstance(node.derivation.realizer, OwnRealizer):
-                built = [self._build_own(node, node.derivation.realizer, context, instance, outpath)]
+            if isinstance(realizer, OwnRealizer):
+                built = [self._build_own(node, realizer, context, instance, outpath)]
             else:
                 built = self._build_foreign(node, context, instance, outpath)
             for tree, record in built:
-                rref = self.store.publish(node.ref, tree, context=context, inputs=inputs, build=record)
+                rref = publish(
+                    self.store,
+                    node.ref,
+                    tree,
+                    context=context,
+                    inputs=inputs,
+                    build=record,
+                    links_to=realizer.links_to if isinstance(realizer, OwnRealizer) else (),
+                )
                 self.contexts[str(rref)] = context
                 self.observer.finished(node.dref, str(rref), record.stopped - record.started)
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
@@ -234,7 +244,10 @@ class _Run:
         except BaseException as error:
             self.observer.failed(node.dref, error)
             raise
-        atomic.remove_tree(scratch)
+        try:
+            atomic.remove_tree(scratch)
+        except OSError as error:
+            logger.warning("%s stays: %s", scratch, error)
 
     def _build_own(
         self, node: _Node, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
@@ -463,12 +476,18 @@ def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Pl
 
 
 def _run(run: _Run) -> None:
-    drawn = run.plan()
+    drawn = run.store.claiming(run.plan, _reused)
     try:
         run.observer.planned(drawn)
         run.execute(drawn)
     finally:
         run.observer.ended()
+
+
+def _reused(drawn: Plan) -> set[str]:
+    """What a plan relies on: all that builds are to use, or else its results, which stand for all behind them."""
+    kept = [step for step in drawn.steps if drawn.builds or step.dref in drawn.targets]
+    return {rref for step in kept for rref in step.rrefs}
 
 
 @overload

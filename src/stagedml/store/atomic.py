@@ -1,36 +1,50 @@
 """Writing so that a crash leaves the old or the new, never a mixture.
 
-Everything is written under a temporary name in the same file system and renamed. With `durable`, bytes are synced
-before the rename and the folder after it, so the promise holds across a power failure too.
+Everything is written under a temporary name in the same file system and renamed. What must survive a power failure is
+synced before it is renamed into place, and the folder after it. Trees are walked without recursion and without
+following links, so that depth and cycles do no harm.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+# Linux takes paths of 4,095 bytes, names of 255; a folder with a shorter path than this can name all that it holds.
+_REACHABLE_PATH_BYTES = 3_800
+_COPY_BYTES = 1 << 20
 
 
 def write_file(path: Path, text: str, *, durable: bool, mode: int = 0o644) -> None:
     """Write a small file whole or not at all; an existing one is replaced."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        try:
+            _write_all(descriptor, text.encode())
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -42,40 +56,178 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sync_tree(tree: Path) -> None:
-    """Make all files and names below a folder survive a power failure."""
-    for folder, _, files in os.walk(tree):
-        for name in files:
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        sync_folder(Path(folder))
+def sync_file_system(folder: Path) -> None:
+    """Make everything that was written to the file system of a folder survive a power failure.
+
+    One call whatever the number of files; here it is quicker than `fsync` from the first file on. Where the C library
+    has no `syncfs`, the whole machine is synced.
+    """
+    import ctypes  # only durable stores that publish something pay for it
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
 
 
-def _entries_bottom_up(tree: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(tree, topdown=False):
-        for name in (*files, *folders):
-            yield Path(folder, name)
-    yield tree
+def folders_below(tree: str | os.PathLike[str]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """Every folder of a tree, a folder before those in it, with everything in it that is no folder."""
+    pending = [os.fspath(tree)]
+    while pending:
+        folder = pending.pop()
+        others = []
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    pending.append(item.path)
+                else:
+                    others.append(item)
+        yield folder, others
 
 
 def make_read_only(tree: Path) -> None:
     """Take the write bits from everything below a folder and from the folder itself; links are left alone."""
-    for path in _entries_bottom_up(tree):
-        mode = path.lstat().st_mode
-        if not stat.S_ISLNK(mode):
-            path.chmod(stat.S_IMODE(mode) & ~0o222)
+    folders = []
+    for folder, others in folders_below(tree):
+        folders.append(folder)
+        for item in others:
+            if not item.is_symlink():
+                _lock(item.path, item.stat(follow_symlinks=False).st_mode)
+    for folder in reversed(folders):
+        _lock(folder, os.lstat(folder).st_mode)
+
+
+def _lock(path: str, mode: int) -> None:
+    if mode & 0o7222:
+        os.chmod(path, stat.S_IMODE(mode) & 0o555)
 
 
 def remove_tree(tree: Path) -> None:
-    """Delete a folder, read-only ones inside it too. A missing folder is fine."""
-    if not tree.exists():
-        return
-    for folder, _, _ in os.walk(tree):
-        with contextlib.suppress(OSError):
+    """Delete a folder, read-only ones inside it too, however deep. What is not there, or goes meanwhile, is fine."""
+    folders = []
+    pending = [os.fspath(tree)]
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(OSError):  # another user's; whether it can be emptied is seen below
             os.chmod(folder, 0o700)
-    shutil.rmtree(tree)
+        try:
+            with os.scandir(folder) as scan:
+                items = list(scan)
+        except FileNotFoundError:
+            continue
+        folders.append(folder)
+        for item in items:
+            if not item.is_dir(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(item.path)
+            elif len(os.fsencode(item.path)) < _REACHABLE_PATH_BYTES:
+                pending.append(item.path)
+            else:
+                pending.append(_lifted(item, os.fspath(tree)))
+    for folder in reversed(folders):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(folder)
+
+
+def _lifted(item: os.DirEntry[str], top: str) -> str:
+    """Move a folder whose contents may be too deep to be named to the top of its tree; returns where it is now."""
+    name = uuid.uuid4().hex
+    parent = os.open(os.path.dirname(item.path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chmod(item.name, 0o700, dir_fd=parent)
+        os.rename(item.name, os.path.join(top, name), src_dir_fd=parent)
+    finally:
+        os.close(parent)
+    return os.path.join(top, name)
+
+
+def copy_file(source: str, destination: str) -> None:
+    """Copy the bytes and the mode of a file to a name that is free; holes stay holes where both ends can tell."""
+    reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(reader)
+        writer = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            for begin, end in _data_ranges(reader, status.st_size):
+                os.lseek(reader, begin, os.SEEK_SET)
+                os.lseek(writer, begin, os.SEEK_SET)
+                left = end - begin
+                while left > 0 and (data := os.read(reader, min(left, _COPY_BYTES))):
+                    _write_all(writer, data)
+                    left -= len(data)
+            os.ftruncate(writer, status.st_size)
+            os.fchmod(writer, stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, hole by hole."""
+    position = 0
+    while position < size:
+        try:
+            begin = os.lseek(descriptor, position, os.SEEK_DATA)
+            end = os.lseek(descriptor, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            begin, end = position, size  # a file system that does not tell
+        yield begin, end
+        position = end
+
+
+def copy_tree(source: Path, destination: Path, *, skip: Iterable[str], link: bool) -> None:
+    """Fill an empty folder with what is in another one.
+
+    Args:
+        source: the folder to read.
+        destination: an empty folder; all folders made in it may be written by their owner.
+        skip: names at the top of `source` that are left out.
+        link: make hard links instead of copies, where the file system allows it.
+    """
+    skipped = frozenset(skip)
+    top = os.fspath(source)
+    target_top = os.fspath(destination)
+    for folder, others in folders_below(source):
+        inner = folder[len(top) + 1 :]
+        if inner.partition("/")[0] in skipped:
+            continue
+        target = os.path.join(target_top, inner) if inner else target_top
+        if inner:
+            os.mkdir(target, 0o755)
+        for item in others:
+            if not inner and item.name in skipped:
+                continue
+            place = os.path.join(target, item.name)
+            if item.is_symlink():
+                os.symlink(os.readlink(item.path), place)
+            elif not (link and _linked(item.path, place)):
+                copy_file(item.path, place)
+
+
+def _linked(source: str, destination: str) -> bool:
+    try:
+        os.link(source, destination, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in CANNOT_LINK:
+            return False
+        raise
+    return True
+
+
+#: How a file system says that it makes no hard links, or no more of this file.
+CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
+
+
+def free_bytes(folder: Path) -> int:
+    """How much the user may still write to the file system of a folder."""
+    return shutil.disk_usage(folder).free

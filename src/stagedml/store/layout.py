@@ -9,7 +9,9 @@ What is ours lies beside it, in `<storage>.stagedml/`:
 
     version                                  the version of this layout
     metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
-    locks/<key>.lock                         one builder at a time
+    locks/<key>.lock                         one builder at a time, one publisher of a derivation's realizations
+    store.gate, store.lock                   many that change something, or one that collects
+    live/<process>                           what a running process builds with or has realized
     scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
     scratch/config-*, staging-*              what is being declared
     downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
@@ -47,6 +49,7 @@ class Layout:
     root: Path
     storage: Path
     tmp: Path
+    experiments: Path  #: the user's links into the store
 
     @property
     def side(self) -> Path:
@@ -65,6 +68,10 @@ class Layout:
         return self.side / "locks"
 
     @property
+    def live(self) -> Path:
+        return self.side / "live"
+
+    @property
     def quarantine(self) -> Path:
         return self.side / "quarantine"
 
@@ -72,9 +79,13 @@ class Layout:
     def metadata(self) -> Path:
         return self.side / "metadata"
 
+    @property
+    def all_downloads(self) -> Path:
+        return self.side / "downloads"
+
     def downloads(self, ref: DerivationRef) -> Path:
         """Where a fetch keeps its unfinished download."""
-        return self.side / "downloads" / ref.folder
+        return self.all_downloads / ref.folder
 
     def derivation(self, ref: DerivationRef) -> Path:
         return self.storage / ref.folder

@@ -1,9 +1,12 @@
-"""Locks over processes: one builder at a time for one key.
+"""Locks over processes: `flock` on files, which the kernel frees when their owner dies.
 
-A lock is `flock` on a file that names its owner. The kernel frees it when the owner dies. The file is removed on
-release, while the lock is still held; whoever waited on the removed file notices that its name leads elsewhere now, and
-opens it anew. Assumes a file system on which `flock` works between the processes concerned: local ones, and NFS from
-Linux 2.6.12 on.
+- `exclusive`: one builder at a time for one key. The file names its owner. It is removed on release, while the lock is
+  still held; whoever waited on the removed file notices that its name leads elsewhere now, and opens it anew.
+- `Turnstile`: many that change the store a little at a time, or one that collects. Its two files stay. Whoever wants to
+  be alone closes the gate first, so that a stream of others cannot keep it waiting for ever.
+
+Reading the store takes no lock. Assumes a file system on which `flock` works between the processes concerned: local
+ones, and NFS from Linux 2.6.12 on. A forked child that outlives its parent keeps the parent's locks.
 """
 
 from __future__ import annotations
@@ -12,45 +15,162 @@ import contextlib
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+OnWait = Callable[[str], None]
+
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def exclusive(path: Path, *, on_wait: OnWait | None = None) -> Iterator[None]:
     """Hold the lock at `path` for the length of the block.
 
     Args:
         path: the lock file; its folder must exist.
-        on_wait: called once, with the owner's own words, before waiting for somebody else.
+        on_wait: called, with the owner's own words, before waiting for somebody else.
     """
-    descriptor = _acquire(path, on_wait)
+    descriptor = _open_named(path, lambda opened: _lock(opened, fcntl.LOCK_EX, on_wait))
+    assert descriptor is not None
+    with _held(path, descriptor):
+        yield
+
+
+@contextlib.contextmanager
+def exclusive_if_free(path: Path) -> Iterator[bool]:
+    """As `exclusive`, but where somebody else holds the lock the block runs without it and is told so."""
+    descriptor = _open_named(path, lambda opened: _try_lock(opened, fcntl.LOCK_EX))
+    if descriptor is None:
+        yield False
+        return
+    with _held(path, descriptor):
+        yield True
+
+
+@contextlib.contextmanager
+def _held(path: Path, descriptor: int) -> Iterator[None]:
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        _sign(descriptor)
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file that stays is taken over by the next owner
+            os.unlink(path)
         os.close(descriptor)
 
 
-def _acquire(path: Path, on_wait: Callable[[str], None] | None) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
+class Turnstile:
+    """A lock that many hold at once, or one alone. May be entered again by a thread that is inside."""
+
+    def __init__(self, folder: Path) -> None:
+        self._gate = folder / "store.gate"
+        self._inside = folder / "store.lock"
+        self._here = threading.local()
+
+    @contextlib.contextmanager
+    def together(self, *, on_wait: OnWait | None = None) -> Iterator[None]:
+        """Be inside with others."""
+        with self._once() as first:
+            if not first:
+                yield
+                return
+            gate = _open(self._gate)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if on_wait is not None:
-                    on_wait(os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process")
-                    on_wait = None
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _names(path, descriptor):
+                _lock(gate, fcntl.LOCK_SH, on_wait)
+                inside = _open(self._inside)
+                try:
+                    _lock(inside, fcntl.LOCK_SH, on_wait)
+                    os.close(gate)
+                    gate = -1
+                    yield
+                finally:
+                    os.close(inside)
+            finally:
+                if gate >= 0:
+                    os.close(gate)
+
+    @contextlib.contextmanager
+    def alone(self, *, on_wait: OnWait | None = None) -> Iterator[None]:
+        """Be inside alone. A thread that is inside with others must not ask for it."""
+        with self._once() as first:
+            assert first, "a thread that is inside waits for itself"
+            gate = _open(self._gate)
+            try:
+                _lock(gate, fcntl.LOCK_EX, on_wait)
+                _sign(gate)
+                inside = _open(self._inside)
+                try:
+                    _lock(inside, fcntl.LOCK_EX, None)
+                    yield
+                finally:
+                    os.close(inside)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(gate, 0)
+            finally:
+                os.close(gate)
+
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[bool]:
+        depth: int = getattr(self._here, "depth", 0)
+        self._here.depth = depth + 1
+        try:
+            yield depth == 0
+        finally:
+            self._here.depth = depth
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process, this one included, holds the lock on a file that is there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _open_named(path: Path, lock: Callable[[int], bool]) -> int | None:
+    """Open and lock a file, and make sure that it still has its name then; None if `lock` says no."""
+    while True:
+        descriptor = _open(path)
+        try:
+            got = lock(descriptor)
+            if got and _names(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+        if not got:
+            return None
+
+
+def _lock(descriptor: int, kind: int, on_wait: OnWait | None) -> bool:
+    if not _try_lock(descriptor, kind):
+        if on_wait is not None:
+            on_wait(os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process")
+        fcntl.flock(descriptor, kind)
+    return True
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(descriptor: int) -> None:
+    """Write into a lock who holds it. On a full disk it says nothing, and holds all the same."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _names(path: Path, descriptor: int) -> bool:

@@ -7,9 +7,11 @@ the records tell which instances it stands for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +130,8 @@ def read(path: Path) -> Metadata | None:
 def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
     """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock.
 
-    What was unreadable is replaced.
+    What was unreadable is replaced. With `durable`, what replaces other metadata is synced here, so that a power
+    failure leaves either; the first metadata of a realization is synced with its bytes.
     """
     try:
         earlier = read(path)
@@ -137,7 +140,9 @@ def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
         earlier = None
     if earlier is not None and earlier.digest == metadata.digest:
         metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{path.name}.*.tmp"):  # of a process that was killed
-        leftover.unlink()
-    atomic.write_file(path, to_text(metadata), durable=durable)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path.parent)
+    for name in os.listdir(path.parent):
+        if name.startswith(f"{path.name}.") and name.endswith(".tmp"):  # of a process that was killed
+            os.unlink(path.parent / name)
+    atomic.write_file(path, to_text(metadata), durable=durable and earlier is not None)

@@ -1,32 +1,23 @@
-"""The store: configs and realizations, read and published.
+"""The store: configs and realizations, and what every change of them has in common.
 
-Publishing is atomic. A builder works in a scratch folder beside the storage; when it is done the tree is hashed, its
-metadata written, the folder moved to `<rhash>.tmp` inside its derivation, made read-only there (an unprivileged user
-cannot move a read-only folder to another parent), and renamed in place. A crash leaves:
-
-- before the move: scratch, which the next attempt at the same build empties;
-- after the move, before the rename: a `.tmp` folder that nobody reads, which the next publish of the same bytes
-  replaces, and metadata of a realization that is not there, which nobody reads either;
-- after the rename: the whole realization.
-
-Any number of processes may read and publish at once.
+Who reads takes no lock. Whatever changes which realizations there are does so inside `publishing`, or alone, as the
+collector does: then nobody else is inside `changing`. Publishing itself is in `publish.py`, deleting in `gc.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from blake3 import blake3
+from typing import TypeVar
 
 from stagedml.core import config as configs
 from stagedml.core.config import Config
@@ -34,7 +25,7 @@ from stagedml.core.matchers import Candidate
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder
 from stagedml.errors import StoreError
 from stagedml.settings import Settings
-from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store import atomic, locks, metadata
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import (
     BUILD_START_FILE,
@@ -43,13 +34,14 @@ from stagedml.store.layout import (
     DECLARING_CONFIG,
     DECLARING_STAGES,
     LAYOUT_VERSION,
-    RESERVED_NAMES,
     Layout,
 )
-from stagedml.store.metadata import BuildRecord, Metadata
+from stagedml.store.live import Claims
+from stagedml.store.metadata import Metadata
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _DAY_S = 86_400
 
 #: derivation -> the realizations that stand for it, over everything a realization rests on
@@ -80,6 +72,25 @@ class StoreUnusable(StoreError):
         return f"the store {self.storage} cannot be used: {self.reason}"
 
 
+class DiskFull(StoreUnusable):
+    """The file system of a store takes no more."""
+
+    def __init__(self, storage: str, reason: str, free_bytes: int) -> None:
+        super().__init__(storage, reason)
+        self.args = (storage, reason, free_bytes)
+        self.free_bytes = free_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"the store {self.storage} cannot be written: {self.reason}; {self.free_bytes:,} bytes are free there. "
+            "What is published is whole. `stagedml gc` shows what could go"
+        )
+
+
+#: How a file system says that it takes no more.
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 class DamagedFile(StoreError):
     """A config or a context is not what was written."""
 
@@ -100,25 +111,36 @@ class Store:
     def __init__(self, layout: Layout, *, durable: bool = True) -> None:
         self.layout = layout
         self.durable = durable
+        self.turnstile = locks.Turnstile(layout.side)
+        self.claims = Claims(layout.live)
         self._configs: dict[str, Config] = {}
+        self._texts: dict[str, str] = {}
 
     @classmethod
     def open(cls, settings: Settings, *, create: bool = True) -> Store:
         """The store that the settings name, made if it is not there and `create` is set. Raises StoreUnusable."""
-        layout = Layout(settings.root, settings.storage, settings.tmp)
+        layout = Layout(settings.root, settings.storage, settings.tmp, settings.experiments)
         store = cls(layout, durable=settings.durable)
-        with store._own_errors():
+        with store.own_errors():
             store._prepare(create)
         return store
 
     @contextlib.contextmanager
-    def _own_errors(self) -> Iterator[None]:
+    def own_errors(self) -> Iterator[None]:
         """What the file system refuses, as errors of the store: no right to write, no space left."""
         try:
             yield
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
+            if error.errno in FULL_DISK:
+                raise DiskFull(str(self.layout.storage), f"{error.strerror}{where}", self._free_bytes()) from error
             raise StoreUnusable(str(self.layout.storage), f"{error.strerror}{where}") from error
+
+    def _free_bytes(self) -> int:
+        try:
+            return atomic.free_bytes(self.layout.storage)
+        except OSError:
+            return 0
 
     def _prepare(self, create: bool) -> None:
         layout = self.layout
@@ -132,7 +154,7 @@ class Store:
                 str(layout.storage),
                 f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
             )
-        for folder in (layout.storage, layout.tmp, layout.scratch, layout.locks, layout.metadata):
+        for folder in (layout.storage, layout.tmp, layout.scratch, layout.locks, layout.live, layout.metadata):
             folder.mkdir(parents=True, exist_ok=True)
         if version is None:
             atomic.write_file(layout.version_file, f"{LAYOUT_VERSION}\n", durable=self.durable)
@@ -161,8 +183,10 @@ class Store:
     def add_config(self, text: str, ref: DerivationRef) -> None:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone.
 
-        One that is damaged or gone is written anew. Raises StoreUnusable where nothing can be written.
+        One that is damaged or gone is written anew. It is synced with the first realization that is published for it:
+        before, there is nothing to lose. Raises StoreUnusable where nothing can be written.
         """
+        self._texts[ref.folder] = text
         folder = self.layout.derivation(ref)
         path = folder / CONFIG_FILE
         try:
@@ -175,32 +199,29 @@ class Store:
         if folder.is_dir():
             if present is not None:
                 logger.warning("%s was damaged; it is written anew", path)
-            with self._own_errors():
-                atomic.write_file(path, text, durable=self.durable, mode=0o444)
+            with self.own_errors():
+                atomic.write_file(path, text, durable=False, mode=0o444)
             self._configs[ref.folder] = json.loads(text)
             return
         temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
-        with self._own_errors():
+        with self.own_errors():
             atomic.remove_tree(temporary)
-            temporary.mkdir()
+            os.mkdir(temporary)
             try:
-                atomic.write_file(temporary / CONFIG_FILE, text, durable=self.durable, mode=0o444)
-                with contextlib.suppress(FileExistsError):
-                    self._rename_new(temporary, folder)
+                atomic.write_file(temporary / CONFIG_FILE, text, durable=False, mode=0o444)
+                try:
+                    os.rename(temporary, folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was quicker
+                        raise
             finally:
                 atomic.remove_tree(temporary)
         self._configs[ref.folder] = json.loads(text)
 
-    def _rename_new(self, source: Path, destination: Path) -> None:
-        """Rename a folder to a name that must be free. Raises FileExistsError where it is not."""
-        try:
-            source.rename(destination)
-        except OSError as error:
-            if destination.exists():
-                raise FileExistsError(str(destination)) from error
-            raise
-        if self.durable:
-            atomic.sync_folder(destination.parent)
+    def mend_config(self, ref: DerivationRef) -> None:
+        """Write a config that was declared by this process and collected since."""
+        if not self.layout.config(ref).exists() and ref.folder in self._texts:
+            self.add_config(self._texts[ref.folder], ref)
 
     def config(self, ref: DerivationRef) -> Config:
         """The config of a derivation; do not change it. Raises NotInStore and DamagedFile."""
@@ -308,105 +329,56 @@ class Store:
             return Candidate(str(ref), self.started(ref), (), metric)
         return Candidate(str(ref), known.started, known.instances, metric)
 
-    # -- building ------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def building(
-        self,
-        ref: DerivationRef,
-        inputs: Context,
-        instance: int,
-        *,
-        on_wait: Callable[[str], None] | None = None,
-    ) -> Iterator[Path]:
-        """Be the one builder of a derivation, direct inputs and instance, over all processes on this store.
-
-        Yields a scratch folder's path for `begin_build`. It is on the store's file system, belongs to this build alone,
-        and is what a failed or killed attempt leaves behind until the next attempt begins.
+    def changing(self) -> Iterator[None]:
+        """Keep collectors out for a moment: what is found to be in the store stays, and can be claimed.
 
         Raises StoreUnusable where nothing can be written.
         """
-        key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
         with contextlib.ExitStack() as held:
-            with self._own_errors():
-                held.enter_context(locks.exclusive(self.layout.locks / f"{key}.lock", on_wait=on_wait))
-            yield self.layout.scratch / key
+            with self.own_errors():
+                held.enter_context(self.turnstile.together(on_wait=self._tell_wait))
+            yield
 
-    def begin_build(self, scratch: Path) -> Path:
-        """Empty a scratch folder; returns the folder in it that a builder is to fill. Raises StoreUnusable."""
-        outpath = scratch / "out"
-        with self._own_errors():
-            atomic.remove_tree(scratch)
-            outpath.mkdir(parents=True)
-        return outpath
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody out who changes the store or claims something in it. Raises StoreUnusable."""
+        with contextlib.ExitStack() as held:
+            with self.own_errors():
+                held.enter_context(self.turnstile.alone(on_wait=self._tell_wait))
+            yield
 
-    def publish(
-        self,
-        ref: DerivationRef,
-        tree: Path,
-        *,
-        context: Context,
-        inputs: Context,
-        build: BuildRecord,
-    ) -> RealizationRef:
-        """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
+    def claiming(self, look: Callable[[], T], refs_of: Callable[[T], Iterable[str]]) -> T:
+        """Look for something, and claim what is found, with no collector in between.
 
-        Raises:
-            UnpublishableContent: the tree holds names or kinds of files that cannot be kept.
+        Claimed is what this object lives for; a collector keeps it, and all that it rests on. Who may only read the
+        store claims nothing, and has the collector's grace time.
         """
-        reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(tree / name)]
-        if reserved:
-            raise hashing.UnpublishableContent(str(tree), tuple(f"{name}: a reserved name" for name in reserved))
-        entries = hashing.scan(tree)
-        content = hashing.content_digest(entries)
-        context_text = context_json(context)
-        digest = hashing.realization_digest(content, context_text)
-        realization = hashing.realization_ref(ref, digest)
-        known = Metadata(
-            rref=str(realization),
-            digest=digest,
-            content=content,
-            inputs={dref: tuple(rrefs) for dref, rrefs in inputs.items()},
-            files=entries,
-            builds=(build,),
-        )
-        atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
-        if self.durable:
-            atomic.sync_tree(tree)
-        with self.publishing(ref.folder):
-            metadata.merge(self.layout.metadata_of(realization), known, durable=self.durable)
-            self._install(realization, tree, known)
-        return realization
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.changing())
+            except StoreUnusable as error:
+                logger.debug("nothing is claimed: %s", error)
+                return look()
+            found = look()
+            try:
+                self.claims.add(refs_of(found))
+            except OSError as error:
+                logger.warning("%s: what is used here is not claimed: %s", self.layout.storage, error)
+            return found
+
+    def _tell_wait(self, owner: str) -> None:
+        logger.info("waiting for %s, which collects garbage in %s", owner, self.layout.storage)
 
     @contextlib.contextmanager
     def publishing(self, folder: str) -> Iterator[None]:
         """Be the one, over all processes, that changes which realizations a derivation's folder holds."""
-        with contextlib.ExitStack() as held:
-            with self._own_errors():
-                held.enter_context(locks.exclusive(self.layout.locks / f"{folder}.publish.lock"))
+        with self.changing(), contextlib.ExitStack() as held:
+            with self.own_errors():
+                held.enter_context(locks.exclusive(self.layout.locks / f"{folder[:64]}.publish.lock"))
             yield
-
-    def _install(self, realization: RealizationRef, tree: Path, known: Metadata) -> None:
-        final = self.layout.realization(realization)
-        if final.is_dir():
-            if self._is_whole(final, known):
-                atomic.remove_tree(tree)
-                return
-            self.set_aside(realization)
-        temporary = final.with_name(f"{final.name}.tmp")
-        atomic.remove_tree(temporary)
-        tree.rename(temporary)
-        atomic.make_read_only(temporary)
-        self._rename_new(temporary, final)
-
-    def _is_whole(self, folder: Path, known: Metadata) -> bool:
-        """Whether a published folder still hashes to its name; all of it is read."""
-        try:
-            content = hashing.content_digest(hashing.scan(folder))
-            context_text = (folder / CONTEXT_FILE).read_text(encoding="utf-8")
-        except (OSError, ValueError, hashing.UnpublishableContent):
-            return False
-        return hashing.realization_digest(content, context_text) == known.digest
 
     def set_aside(self, realization: RealizationRef) -> Path:
         """Move a damaged realization out of the storage, into quarantine. Nothing is deleted."""
@@ -417,11 +389,11 @@ class Store:
     def quarantine(self, path: Path) -> Path:
         """Move a file or folder of this store out of the way; returns where it is now. Raises StoreUnusable."""
         place = self.layout.quarantine / f"{path.parent.name}-{path.name}-{time.time_ns()}"
-        with self._own_errors():
+        with self.own_errors():
             self.layout.quarantine.mkdir(exist_ok=True)
             if path.is_dir():
-                path.chmod(0o755)  # an unprivileged user cannot move a read-only folder to another parent
-            path.rename(place)
+                os.chmod(path, 0o755)  # an unprivileged user cannot move a read-only folder to another parent
+            os.rename(path, place)
         return place
 
 
@@ -447,37 +419,3 @@ def output_exists(folder: Path, path: str, is_prefix: bool) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return any(name.startswith(f"{place.name}.") for name in names)
-
-
-def context_json(context: Context) -> str:
-    """The exact text of a `context.json`, as Pylightnix writes it."""
-    return json.dumps({dref: sorted(rrefs) for dref, rrefs in context.items()}, indent=4, sort_keys=True)
-
-
-def build_key(ref: DerivationRef, inputs: Context, instance: int) -> str:
-    """What two builders must not do at once: the same derivation, direct inputs and instance."""
-    text = json.dumps([str(ref), {dref: sorted(rrefs) for dref, rrefs in inputs.items()}, instance], sort_keys=True)
-    return blake3(text.encode()).hexdigest()
-
-
-def copy_tree(source: Path, destination: Path, *, skip: Iterable[str]) -> None:
-    """Fill an empty folder with the contents of another one, by hard links where the file system allows them."""
-
-    def place(from_path: str, to_path: str) -> str:
-        try:
-            os.link(from_path, to_path, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(from_path, to_path, follow_symlinks=False)
-        return to_path
-
-    skipped = set(skip)
-    shutil.copytree(
-        source,
-        destination,
-        symlinks=True,
-        copy_function=place,
-        dirs_exist_ok=True,
-        ignore=lambda folder, names: skipped.intersection(names) if Path(folder) == source else set(),
-    )
-    for folder, _, _ in os.walk(destination):
-        os.chmod(folder, 0o755)

@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, is_rref, parse_rref
-from stagedml.store import hashing
+from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import UnreadableMetadata
@@ -260,12 +260,11 @@ _KINDS = {"d": "a folder", "f": "a file", "x": "an executable file", "l": "a lin
 
 
 def _writable(folder: Path) -> Iterator[Path]:
-    for top, _, files in os.walk(folder):
-        for name in ("", *files):
-            path = Path(top, name)
-            mode = path.lstat().st_mode
+    for top, others in atomic.folders_below(folder):
+        for path in (top, *(item.path for item in others)):
+            mode = os.lstat(path).st_mode
             if not stat.S_ISLNK(mode) and mode & 0o222:
-                yield path
+                yield Path(path)
 
 
 def _all_orphans(store: Store) -> list[Finding]:

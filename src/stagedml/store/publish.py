@@ -1,0 +1,186 @@
+"""Building and publishing: from a scratch folder to a whole realization, with one rename.
+
+A builder works in a scratch folder beside the storage. When it is done the tree is hashed and made read-only, all but
+its top folder, which an unprivileged user could not move then; its metadata is written; the folder is moved to
+`<rhash>.tmp` inside its derivation, and made read-only too; a durable store syncs the file system, once; and the folder
+is renamed in place. A crash leaves:
+
+- before the move: scratch, which the next attempt at the same build empties, and perhaps metadata of a realization
+  that is not there, which nobody reads;
+- after the move, before the rename: beside that a `.tmp` folder that nobody reads, which the next publish of the same
+  bytes replaces;
+- after the rename: the whole realization. A power failure before `publish` returns may take the rename back.
+
+What is left behind and never tried again is swept by the collector. Any number of processes may read and publish at
+once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from stagedml.core.refs import DerivationRef, RealizationRef
+from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store.layout import CONTEXT_FILE, RESERVED_NAMES, UNHASHED
+from stagedml.store.metadata import BuildRecord, Metadata
+from stagedml.store.objects import Context, Store
+
+# What Linux takes is 4,095; a realization that is being deleted has a longer name for a moment.
+_LONGEST_PATH_BYTES = 4_050
+
+
+@contextlib.contextmanager
+def building(
+    store: Store,
+    ref: DerivationRef,
+    inputs: Context,
+    instance: int,
+    *,
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[Path]:
+    """Be the one builder of a derivation, direct inputs and instance, over all processes on this store.
+
+    Yields a scratch folder's path for `begin_build`. It is on the store's file system, belongs to this build alone,
+    and is what a failed or killed attempt leaves behind until the next attempt begins.
+
+    Raises StoreUnusable where nothing can be written.
+    """
+    key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
+    with contextlib.ExitStack() as held:
+        with store.own_errors():
+            held.enter_context(locks.exclusive(store.layout.locks / f"{key}.lock", on_wait=on_wait))
+        yield store.layout.scratch / key
+
+
+def begin_build(store: Store, scratch: Path) -> Path:
+    """Empty a scratch folder; returns the folder in it that a builder is to fill. Raises StoreUnusable."""
+    outpath = scratch / "out"
+    with store.own_errors():
+        atomic.remove_tree(scratch)
+        os.mkdir(scratch)
+        os.mkdir(outpath)
+    return outpath
+
+
+def publish(
+    store: Store,
+    ref: DerivationRef,
+    tree: Path,
+    *,
+    context: Context,
+    inputs: Context,
+    build: BuildRecord,
+    links_to: Iterable[RealizationRef] = (),
+) -> RealizationRef:
+    """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
+
+    Files, folders, links that stay inside, and whether a file may be executed, are kept; so are names of any case, and
+    links that lead nowhere. Owners, times, other permissions, and which files are hard links of each other are not: a
+    file that is also linked from elsewhere is copied, lest it be changed from there.
+
+    Args:
+        store: where to.
+        ref: what was built.
+        tree: the folder that was filled, on the store's file system.
+        context: all that it rests on.
+        inputs: its direct inputs.
+        build: how it was built.
+        links_to: realizations whose files it may share.
+
+    Raises:
+        UnpublishableContent: the tree holds names or kinds of files that cannot be kept; each is named.
+        StoreUnusable: the store cannot be written; DiskFull if for lack of space.
+    """
+    reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(tree / name)]
+    if reserved:
+        problems = (f"{name}: a reserved name; write the file under another one" for name in reserved)
+        raise hashing.UnpublishableContent(str(tree), tuple(problems))
+    with store.own_errors():
+        entries = hashing.scan(
+            tree,
+            seal=True,
+            shared=_inodes(map(store.layout.realization, links_to)),
+            longest_path_bytes=_LONGEST_PATH_BYTES - len(os.fsencode(store.layout.derivation(ref))),
+        )
+        content = hashing.content_digest(entries)
+        context_text = context_json(context)
+        digest = hashing.realization_digest(content, context_text)
+        realization = hashing.realization_ref(ref, digest)
+        known = Metadata(
+            rref=str(realization),
+            digest=digest,
+            content=content,
+            inputs={dref: tuple(rrefs) for dref, rrefs in inputs.items()},
+            files=entries,
+            builds=(build,),
+        )
+        install(store, realization, tree, context_text, known)
+    return realization
+
+
+def install(store: Store, realization: RealizationRef, tree: Path, context_text: str, known: Metadata) -> None:
+    """Publish a tree that was hashed and sealed, under the name that follows from it, and claim it."""
+    atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
+    for name in UNHASHED:
+        if (tree / name).is_dir() and not (tree / name).is_symlink():
+            atomic.make_read_only(tree / name)
+        elif (tree / name).is_file() and not (tree / name).is_symlink():
+            os.chmod(tree / name, 0o444)
+    with store.publishing(realization.folder):
+        store.mend_config(realization.derivation)
+        final = store.layout.realization(realization)
+        there = final.is_dir()
+        if there and not _is_whole(final, known):
+            store.set_aside(realization)
+            there = False
+        metadata.merge(store.layout.metadata_of(realization), known, durable=store.durable)
+        if there:
+            atomic.remove_tree(tree)
+        else:
+            temporary = final.with_name(f"{final.name}.tmp")
+            atomic.remove_tree(temporary)
+            os.rename(tree, temporary)
+            os.chmod(temporary, 0o555)
+            if store.durable:
+                atomic.sync_file_system(final.parent)
+            os.rename(temporary, final)
+            if store.durable:
+                atomic.sync_folder(final.parent)
+        store.claims.add([str(realization)])
+
+
+def _is_whole(folder: Path, known: Metadata) -> bool:
+    """Whether a published folder still hashes to its name; all of it is read."""
+    try:
+        content = hashing.content_digest(hashing.scan(folder))
+        context_text = (folder / CONTEXT_FILE).read_text(encoding="utf-8")
+    except (OSError, ValueError, hashing.UnpublishableContent):
+        return False
+    return hashing.realization_digest(content, context_text) == known.digest
+
+
+def _inodes(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
+    statuses = (
+        item.stat(follow_symlinks=False)
+        for top in folders
+        for _, others in atomic.folders_below(top)
+        for item in others
+    )
+    return frozenset((status.st_dev, status.st_ino) for status in statuses)
+
+
+def context_json(context: Context) -> str:
+    """The exact text of a `context.json`, as Pylightnix writes it."""
+    return json.dumps({dref: sorted(rrefs) for dref, rrefs in context.items()}, indent=4, sort_keys=True)
+
+
+def build_key(ref: DerivationRef, inputs: Context, instance: int) -> str:
+    """What two builders must not do at once: the same derivation, direct inputs and instance."""
+    text = json.dumps([str(ref), {dref: sorted(rrefs) for dref, rrefs in inputs.items()}, instance], sort_keys=True)
+    return blake3(text.encode()).hexdigest()
