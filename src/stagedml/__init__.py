@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from stagedml.authoring.stage import Stage as Stage
     from stagedml.authoring.stage import output as output
     from stagedml.authoring.stage import stage as stage
+    from stagedml.engine.keep import gc as gc
+    from stagedml.engine.keep import linkrref as linkrref
+    from stagedml.engine.keep import linkrrefs as linkrrefs
+    from stagedml.engine.keep import rmref as rmref
+    from stagedml.engine.keep import why_alive as why_alive
+    from stagedml.engine.realize import lrealize as lrealize
     from stagedml.engine.realize import plan as plan
     from stagedml.engine.realize import realize as realize
     from stagedml.engine.realize import realize_many as realize_many
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from stagedml.errors import StagedmlError as StagedmlError
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
+    from stagedml.store.gc import Policy as Policy
     from stagedml.store.objects import Store as Store
 
 __version__ = "0.1.0"
@@ -57,8 +64,10 @@ _WHERE = {
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
-    "stagedml.engine.realize": ("plan", "realize", "realize_many"),
+    "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
+    "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many"),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}

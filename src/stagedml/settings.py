@@ -6,6 +6,8 @@
 | `PYLIGHTNIX_STORAGE` | the storage alone; default `<root>/store-v0` |
 | `PYLIGHTNIX_TMP` | where builders of plain Pylightnix stages work; default `<root>/tmp` |
 | `STAGEDML_EXPERIMENTS` | the folder of the user's links into the store; default `<root>/roots` |
+| `STAGEDML_KEEP` | stages whose realizations are never collected: `STAGE ARGUMENT...`, separated by `;` |
+| `STAGEDML_CATALOGUE` | the module whose stages go by their bare names; default `stagedml.stages.all` |
 | `STAGEDML_MIRRORS` | folders and URLs that are asked before the network |
 | `STAGEDML_OFFLINE` | `1`: never try the network |
 | `STAGEDML_DURABLE` | `0`: publish without fsync, for stores that may be lost |
@@ -31,6 +33,8 @@ class Settings:
     storage: Path
     tmp: Path
     experiments: Path
+    keep: tuple[str, ...]
+    catalogue: str
     mirrors: str
     offline: bool
     durable: bool
@@ -52,6 +56,8 @@ def read_settings(
         storage=_folder(storage or paths.get("PYLIGHTNIX_STORAGE") or base / STORAGE_NAME),
         tmp=_folder(tmp or paths.get("PYLIGHTNIX_TMP") or base / "tmp"),
         experiments=_folder(paths.get("STAGEDML_EXPERIMENTS") or base / "roots"),
+        keep=tuple(line.strip() for line in env.get("STAGEDML_KEEP", "").split(";") if line.strip()),
+        catalogue=env.get("STAGEDML_CATALOGUE") or "stagedml.stages.all",
         mirrors=env.get("STAGEDML_MIRRORS", ""),
         offline=_flag(env, "STAGEDML_OFFLINE", default=False),
         durable=_flag(env, "STAGEDML_DURABLE", default=True),

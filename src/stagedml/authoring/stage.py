@@ -396,6 +396,8 @@ class OwnRealizer(abc.ABC):
     declaration: Declaration
     #: Realizations whose files it links instead of copying them.
     links_to: tuple[RealizationRef, ...] = ()
+    #: Whether a rebuild gives the same bytes, as far as the stage's author knows.
+    deterministic: bool = True
 
     @abc.abstractmethod
     def run(self, build: Build) -> tuple[float, float]:
@@ -434,6 +436,7 @@ class StageRealizer(OwnRealizer):
 
     def __init__(self, stage: Stage[..., Any], declaration: Declaration) -> None:
         self.stage = stage
+        self.deterministic = stage.deterministic
         self.declaration = declaration
 
     def run(self, build: Build) -> tuple[float, float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import time
 from typing import Any
 
+from stagedml.core import words
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -14,6 +15,10 @@ from stagedml.store.objects import Store
 
 def _store(arguments: argparse.Namespace) -> Store:
     return Store.open(read_settings(root=arguments.root), create=False)
+
+
+def _ago(moment: float | None) -> str:
+    return words.ago(None if moment is None else time.time() - moment)
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
@@ -25,21 +30,15 @@ def run_ls(arguments: argparse.Namespace) -> int:
         (
             line.name,
             line.rref.removeprefix("rref:")[:12],
-            views.age(line.built),
-            views.size(line.size_bytes),
+            _ago(line.built),
+            words.size(line.size_bytes),
             ",".join(map(str, line.instances)) if line.instances not in ((), (0,)) else "",
         )
         for line in lines
     ]
-    _print_table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows)
+    for text in words.table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows):
+        print(text)
     return 0
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
-    widths = {column: max(len(row[column]) for row in (header, *rows)) for column in used}
-    for row in (header, *rows) if rows else ():
-        print("  ".join(f"{row[column]:<{widths[column]}}" for column in used).rstrip())
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -54,7 +53,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         print(f"content   {view.content}")
     for build in view.builds:
         taken = build["stopped"] - build["started"]
-        print(f"built     {views.age(build['started'])} in {taken:.1f} s on {build['host']}, seed {build['seed']}")
+        print(f"built     {_ago(build['started'])} in {taken:.1f} s on {build['host']}, seed {build['seed']}")
     print("config")
     for field, value in view.config.items():
         if field not in ("name", "stagedml"):
@@ -65,7 +64,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             print(f"  {rref}")
     print("files")
     for path, count in view.files:
-        print(f"  {views.size(count):>10}  {path}")
+        print(f"  {words.size(count):>10}  {path}")
     return 0
 
 

@@ -37,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
         if verb == "realize":
             sub.add_argument("--dry-run", action="store_true", help="as the verb plan")
             sub.add_argument("--offline", action="store_true", default=None, help="never try the network")
+            sub.add_argument(
+                "--out-link", metavar="NAME", help="keep the result by a link below the experiments folder"
+            )
             sub.add_argument("--instances", type=int, metavar="N", help="build N instances of the target")
             sub.add_argument(
                 "--exec",
@@ -60,7 +63,57 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
     sub.add_argument("--repair", action="store_true", help="move what is damaged to quarantine, to be built anew")
+    _collection(verbs, common)
     return parser
+
+
+def _collection(verbs: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    """The verbs that tell what is kept, and delete what is not."""
+    sub = verbs.add_parser(
+        "gc",
+        parents=[common],
+        help="say what nothing keeps; with --delete, delete it",
+        description=(
+            "Say what nothing keeps; with --delete, delete it. Kept is, with all that it rests on, what links below "
+            "the experiments folder lead to, what --keep and STAGEDML_KEEP name, what running processes use, and what "
+            "is young. TIME is a number of seconds, or 15m, 24h, 30d, 2w."
+        ),
+    )
+    sub.add_argument("--delete", action="store_true", help="delete it")
+    sub.add_argument("--keep", action="append", default=[], metavar="STAGE", help="a reference, or 'STAGE ARGUMENT...'")
+    sub.add_argument("--grace", metavar="TIME", help="keep what was published less than so long ago (default 24h)")
+    sub.add_argument("--older-than", metavar="TIME", help="delete only what was published longer ago")
+    sub.add_argument("--max-size", metavar="SIZE", help="keep the latest of the rest, up to this size of all: 20G")
+    sub.add_argument("--keep-latest", type=int, default=0, metavar="N", help="of each derivation, keep the N latest")
+    sub.add_argument("--keep-best", metavar="METRIC[:N]", help="of each derivation, keep the N best (default 1)")
+    sub.add_argument("--scratch-age", metavar="TIME", help="sweep what failed builds left after (default 3d)")
+    sub.add_argument("--resumable-age", metavar="TIME", help="sweep unfinished downloads after (default 14d)")
+    sub.add_argument("--quarantine-age", metavar="TIME", help="sweep what was damaged after (default 30d)")
+
+    sub = verbs.add_parser(
+        "roots",
+        parents=[common],
+        help="list, add and remove links that keep realizations",
+        description="List, add and remove links that keep realizations.",
+    )
+    actions = sub.add_subparsers(dest="action", metavar="ACTION")
+    action = actions.add_parser("add", help="link to a realization", description="Link to a realization.")
+    action.add_argument("name", help="the link's path below the experiments folder, or /PATH or ./PATH anywhere")
+    action.add_argument("ref", help="as of show")
+    action = actions.add_parser("rm", help="remove a link", description="Remove a link.")
+    action.add_argument("name", help="the link's path below the experiments folder")
+    action = actions.add_parser(
+        "forget", help="no longer look for links in a folder", description="No longer look for links in a folder."
+    )
+    action.add_argument("name", metavar="FOLDER", help="an experiments folder that is no more")
+
+    sub = verbs.add_parser(
+        "why-alive",
+        parents=[common],
+        help="say what keeps a realization",
+        description="Say what keeps a realization, and by way of which others.",
+    )
+    sub.add_argument("ref", help="as of show")
 
 
 def _verb(name: str) -> Callable[[argparse.Namespace], int]:
@@ -69,6 +122,10 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
         from stagedml.cli import realize
 
         return realize.run_plan if name == "plan" else realize.run
+    if name in ("gc", "roots", "why-alive"):
+        from stagedml.cli import gc
+
+        return {"gc": gc.run_gc, "roots": gc.run_roots, "why-alive": gc.run_why_alive}[name]
     if name == "verify":
         from stagedml.cli import verify
 

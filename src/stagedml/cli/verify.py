@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from stagedml.core import words
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -36,7 +37,7 @@ def _print(report: Report, done: list[str], *, repaired: bool) -> None:
     )
     problems = len(report.findings)
     print(
-        f"{report.realizations} realizations{untracked}, {views.size(report.size_bytes)} read; "
+        f"{report.realizations} realizations{untracked}, {words.size(report.size_bytes)} read; "
         f"{problems or 'no'} problem{'s' * (problems != 1)}",
         file=sys.stderr,
     )

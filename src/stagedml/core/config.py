@@ -97,6 +97,13 @@ def inputs_of(config: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(sorted({text for text in _strings(dict(config)) if text.startswith("dref:") and is_dref(text)}))
 
 
+def pinned_by(config: Mapping[str, Json]) -> str | None:
+    """The realization that a pinned derivation holds; None for any other derivation."""
+    own = config.get("stagedml")
+    pinned = own.get("pinned") if isinstance(own, dict) else None
+    return pinned if isinstance(pinned, str) else None
+
+
 def is_self_path(value: Json) -> bool:
     return isinstance(value, list) and bool(value) and value[0] == SELF and all(isinstance(v, str) for v in value)
 

@@ -91,6 +91,11 @@ def parse_folder(folder: str) -> DerivationRef | None:
     return DerivationRef(match[1], match[2]) if match else None
 
 
+def is_folder(name: str) -> bool:
+    """Whether a name in the storage can be a derivation's."""
+    return _FOLDER.match(name) is not None
+
+
 def is_dref(text: object) -> bool:
     return isinstance(text, str) and _DREF.match(text) is not None
 

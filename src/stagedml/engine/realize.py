@@ -36,7 +36,7 @@ from stagedml.engine.events import Observer
 from stagedml.engine.explain import Explainer
 from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.settings import read_settings
-from stagedml.store import atomic
+from stagedml.store import atomic, roots
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building, publish
@@ -266,7 +266,7 @@ class _Run:
             listener=_Relay(node.dref, self.observer),
         )
         started, stopped = realizer.run(build)
-        return outpath, _record(instance, build.seed, started, stopped, arguments)
+        return outpath, _record(instance, build.seed, started, stopped, arguments, realizer.deterministic)
 
     def _build_foreign(
         self, node: _Node, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
@@ -325,7 +325,14 @@ class _Relay(BuildListener):
         self.observer.message(self.dref, text)
 
 
-def _record(instance: int, seed: int, started: float, stopped: float, arguments: Mapping[str, Any]) -> BuildRecord:
+def _record(
+    instance: int,
+    seed: int,
+    started: float,
+    stopped: float,
+    arguments: Mapping[str, Any],
+    deterministic: bool = True,
+) -> BuildRecord:
     return BuildRecord(
         instance=instance,
         seed=seed,
@@ -335,6 +342,7 @@ def _record(instance: int, seed: int, started: float, stopped: float, arguments:
         user=_user(),
         arguments=dict(arguments),
         environment=_environment(),
+        deterministic=deterministic,
     )
 
 
@@ -497,6 +505,7 @@ def realize(
     force: Force = ...,
     args: Mapping[str, Any] | None = ...,
     offline: bool | None = ...,
+    link: str | os.PathLike[str] | None = ...,
     observer: Observer | None = ...,
     dry_run: Literal[False] = ...,
 ) -> RRef: ...
@@ -507,6 +516,7 @@ def realize(
     force: Force = ...,
     args: Mapping[str, Any] | None = ...,
     offline: bool | None = ...,
+    link: str | os.PathLike[str] | None = ...,
     observer: Observer | None = ...,
     dry_run: Literal[True],
 ) -> Plan: ...
@@ -516,6 +526,7 @@ def realize(
     force: Force = False,
     args: Mapping[str, Any] | None = None,
     offline: bool | None = None,
+    link: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
     dry_run: bool = False,
 ) -> RRef | Plan:
@@ -526,6 +537,8 @@ def realize(
         force: rebuild the target (True), or the given stages, names or references.
         args: values of Exec parameters: a name for all stages that have it, or a reference and a dict for one.
         offline: never try the network; default what `STAGEDML_OFFLINE` says.
+        link: keep the result by a link: a path below the experiments folder, or, beginning with `/`, `./` or `../`, a
+            path anywhere.
         observer: listens to what happens; default a display on standard error where that is a terminal.
         dry_run: return the plan and build nothing.
 
@@ -536,17 +549,38 @@ def realize(
         UsageError: the target has several results; use `realize_many`.
         BuildFailed: a builder raised.
         MatcherUnsatisfied: what was built is not what a matcher wants.
+        CannotLink: the link cannot be made; this is looked at before anything is built.
     """
     result, run = _prepare(target, force=force, args=args, instances=0, offline=offline, observer=observer)
     if len(run.targets) != 1:
         raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
+    if link is not None:
+        roots.place_of(run.store, os.fspath(link))
     if dry_run:
         return run.plan()
     _run(run)
     rrefs = run.chosen[run.targets[0]]
     if len(rrefs) != 1:
         raise UsageError(f"{run.targets[0]} has {len(rrefs)} realizations by its matcher; use `realize_many`")
+    if link is not None:
+        roots.add_link(run.store, os.fspath(link), parse_rref(rrefs[0]))
     return RRef(rrefs[0])
+
+
+def lrealize(
+    target: Target[Any],
+    link: str | os.PathLike[str] | None = None,
+    *,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    offline: bool | None = None,
+    observer: Observer | None = None,
+) -> RRef:
+    """As `realize`, and keep the result by a link below the experiments folder; default the name of the stage."""
+    if link is None:
+        result, _ = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
+        link = parse_dref(result).name if is_dref(result) else "result"
+    return realize(target, force=force, args=args, offline=offline, link=link, observer=observer)
 
 
 def realize_many(
@@ -556,6 +590,7 @@ def realize_many(
     force: Force = False,
     args: Mapping[str, Any] | None = None,
     offline: bool | None = None,
+    link: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
 ) -> Any:
     """As `realize`, for any number of results and instances.
@@ -563,6 +598,7 @@ def realize_many(
     Args:
         instances: build this many instances of each target, each with a seed of its own, and return them all, in order;
             default those that the matcher selects.
+        link: as of `realize`; several realizations get `<link>-0`, `<link>-1`, ...
 
     Returns:
         the stage function's result with every reference replaced by the list of its realizations.
@@ -570,12 +606,22 @@ def realize_many(
     if instances is not None and instances < 1:
         raise UsageError(f"instances={instances}: ask for at least one")
     result, run = _prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
+    if link is not None:
+        roots.place_of(run.store, os.fspath(link))
     _run(run)
+    found: list[RRef] = []
 
     def realized(dref: str) -> list[RRef]:
-        return run.instances_of(dref, instances) if instances else [RRef(rref) for rref in run.chosen[dref]]
+        rrefs = run.instances_of(dref, instances) if instances else [RRef(rref) for rref in run.chosen[dref]]
+        found.extend(rrefs)
+        return rrefs
 
-    return _replace(result, realized)
+    replaced = _replace(result, realized)
+    if link is not None:
+        for index, rref in enumerate(found):
+            place = os.fspath(link) if len(found) == 1 else f"{os.fspath(link)}-{index}"
+            roots.add_link(run.store, place, parse_rref(rref))
+    return replaced
 
 
 def _replace(value: Any, realized: Callable[[str], list[RRef]]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,27 +146,3 @@ def find(store: Store, text: str) -> RealizationRef:
     if not found:
         raise NotInStore(text, str(store.layout.storage))
     return found[0]
-
-
-def age(moment: float | None, now: float | None = None) -> str:
-    """How long ago something was, in words."""
-    if moment is None:
-        return "-"
-    seconds = max(0, int((time.time() if now is None else now) - moment))
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}{'s' * (count > 1)} ago"
-    return "just now"
-
-
-def size(count: int | None) -> str:
-    """A number of bytes for people."""
-    if count is None:
-        return "-"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("unreachable")

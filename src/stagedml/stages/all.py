@@ -19,7 +19,8 @@ from stagedml.authoring.pylightnix import DRef, RefPath, RRef
 from stagedml.authoring.redefine import pinned, redefine
 from stagedml.authoring.session import current_store, store_initialize, using_store
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.engine.realize import plan, realize, realize_many
+from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
+from stagedml.engine.realize import lrealize, plan, realize, realize_many
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
@@ -29,6 +30,7 @@ from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.preprocess.glue import glue_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
+from stagedml.store.gc import Policy
 from stagedml.types import BertCP, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "Folder",
     "Glue",
     "GlueTFR",
+    "Policy",
     "RRef",
     "RefPath",
     "Text",
@@ -68,11 +71,15 @@ __all__ = [
     "fetchlocal",
     "fetchpypi",
     "fetchurl",
+    "gc",
     "glue_files",
     "glue_mrpc",
     "glue_tfrecords",
     "instantiate",
     "latest",
+    "linkrref",
+    "linkrrefs",
+    "lrealize",
     "mklens",
     "output",
     "pinned",
@@ -82,12 +89,14 @@ __all__ = [
     "realize",
     "realize_many",
     "redefine",
+    "rmref",
     "rref2dref",
     "rref2path",
     "stage",
     "store_initialize",
     "using_store",
     "vocabulary",
+    "why_alive",
 ]
 
 

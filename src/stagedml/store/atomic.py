@@ -109,28 +109,29 @@ def _lock(path: str, mode: int) -> None:
         os.chmod(path, stat.S_IMODE(mode) & 0o555)
 
 
-def remove_tree(tree: Path) -> None:
+def remove_tree(tree: str | os.PathLike[str]) -> None:
     """Delete a folder, read-only ones inside it too, however deep. What is not there, or goes meanwhile, is fine."""
+    top = os.fspath(tree)
     folders = []
-    pending = [os.fspath(tree)]
+    pending = [top]
     while pending:
         folder = pending.pop()
-        with contextlib.suppress(OSError):  # another user's; whether it can be emptied is seen below
-            os.chmod(folder, 0o700)
         try:
-            with os.scandir(folder) as scan:
-                items = list(scan)
+            os.chmod(folder, 0o700)
         except FileNotFoundError:
             continue
+        except OSError:  # another user's; whether it can be emptied is seen below
+            pass
+        with os.scandir(folder) as items:
+            for item in items:
+                if not item.is_dir(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(item.path)
+                elif len(item.path) < _REACHABLE_PATH_BYTES // 4:  # a character has at most four bytes
+                    pending.append(item.path)
+                else:
+                    pending.append(_lifted(item, top))
         folders.append(folder)
-        for item in items:
-            if not item.is_dir(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(item.path)
-            elif len(os.fsencode(item.path)) < _REACHABLE_PATH_BYTES:
-                pending.append(item.path)
-            else:
-                pending.append(_lifted(item, os.fspath(tree)))
     for folder in reversed(folders):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(folder)

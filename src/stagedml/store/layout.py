@@ -11,6 +11,8 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
     locks/<key>.lock                         one builder at a time, one publisher of a derivation's realizations
     store.gate, store.lock                   many that change something, or one that collects
+    pins/<dhash>-<name>                      the realization that a pinned derivation keeps
+    experiments/<hash>                       links to the folders in which links into this store are looked for
     live/<process>                           what a running process builds with or has realized
     scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
     scratch/config-*, staging-*              what is being declared
@@ -20,6 +22,8 @@ What is ours lies beside it, in `<storage>.stagedml/`:
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +74,18 @@ class Layout:
     @property
     def live(self) -> Path:
         return self.side / "live"
+
+    @property
+    def pins(self) -> Path:
+        return self.side / "pins"
+
+    @property
+    def known_experiments(self) -> Path:
+        return self.side / "experiments"
+
+    def experiments_mark(self, folder: Path) -> Path:
+        """What remembers that links into this store are in a folder."""
+        return self.known_experiments / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
     @property
     def quarantine(self) -> Path:

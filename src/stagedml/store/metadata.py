@@ -49,6 +49,7 @@ class BuildRecord:
     user: str
     arguments: Mapping[str, Any] = field(default_factory=dict)  #: the `Exec` values it ran with
     environment: Mapping[str, Any] = field(default_factory=dict)  #: Python, platform, package versions
+    deterministic: bool = True  #: whether the stage says that a rebuild gives the same bytes
 
 
 @dataclass(frozen=True, slots=True)

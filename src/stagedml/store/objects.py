@@ -158,6 +158,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         if version is None:
             atomic.write_file(layout.version_file, f"{LAYOUT_VERSION}\n", durable=self.durable)
+        self.remember_experiments()
         device = layout.storage.stat().st_dev
         for folder in (layout.scratch, layout.tmp):
             if folder.stat().st_dev != device:
@@ -166,6 +167,15 @@ class Store:
                     f"{folder} is on another file system, so nothing can be renamed into place; put both on one",
                 )
         self._sweep()
+
+    def remember_experiments(self) -> None:
+        """Remember where links into this store are looked for, lest one who has other settings misses them."""
+        folder = self.layout.experiments
+        mark = self.layout.experiments_mark(folder)
+        if folder.is_dir() and not mark.is_symlink():
+            with contextlib.suppress(OSError):  # who may only read, and another process that does the same
+                mark.parent.mkdir(exist_ok=True)
+                os.symlink(folder, mark)
 
     def _sweep(self) -> None:
         """Remove what killed declarations left behind; they take moments, so what is a day old is nobody's."""
@@ -187,6 +197,9 @@ class Store:
         before, there is nothing to lose. Raises StoreUnusable where nothing can be written.
         """
         self._texts[ref.folder] = text
+        config: Config = json.loads(text)
+        if (source := configs.pinned_by(config)) is not None:
+            self._pin(ref, source)
         folder = self.layout.derivation(ref)
         path = folder / CONFIG_FILE
         try:
@@ -194,14 +207,14 @@ class Store:
         except FileNotFoundError:
             present = None
         if present == text:
-            self._configs.setdefault(ref.folder, json.loads(text))
+            self._configs.setdefault(ref.folder, config)
             return
         if folder.is_dir():
             if present is not None:
                 logger.warning("%s was damaged; it is written anew", path)
             with self.own_errors():
                 atomic.write_file(path, text, durable=False, mode=0o444)
-            self._configs[ref.folder] = json.loads(text)
+            self._configs[ref.folder] = config
             return
         temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
         with self.own_errors():
@@ -216,7 +229,13 @@ class Store:
                         raise
             finally:
                 atomic.remove_tree(temporary)
-        self._configs[ref.folder] = json.loads(text)
+        self._configs[ref.folder] = config
+
+    def _pin(self, ref: DerivationRef, source: str) -> None:
+        """Note what a pinned derivation keeps, so that a collector need not read every config."""
+        with self.own_errors(), contextlib.suppress(FileExistsError):
+            self.layout.pins.mkdir(exist_ok=True)
+            os.symlink(source, self.layout.pins / ref.folder)
 
     def mend_config(self, ref: DerivationRef) -> None:
         """Write a config that was declared by this process and collected since."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, is_rref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_rref
 from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
@@ -160,9 +160,13 @@ def repair(store: Store, report: Report) -> list[str]:
             with store.publishing(folder):
                 orphan = finding.kind is Kind.ORPHAN
                 now = _orphans(store, folder) if orphan else _check(store, parse_rref(finding.ref)).findings
-                if finding in now:
+                collected = orphan and path.parent in (store.layout.storage, store.layout.metadata)
+                if finding in now or (collected and path.exists()):
                     done.append(f"{path}: moved to {store.quarantine(path)}")
     return done
+
+
+_LEFT = "was not published, or not deleted, to the end"
 
 
 def _check_config(store: Store, ref: DerivationRef) -> Iterator[Finding]:
@@ -273,7 +277,10 @@ def _all_orphans(store: Store) -> list[Finding]:
     names = {entry.name for top in (layout.storage, layout.metadata) if top.is_dir() for entry in os.scandir(top)}
     findings: list[Finding] = []
     for name in sorted(names):
-        if _orphans(store, name):
+        if name.endswith(".tmp"):  # of a collection
+            place = layout.storage / name
+            findings.append(Finding(Kind.ORPHAN, "", str(place if place.exists() else layout.metadata / name), _LEFT))
+        elif _orphans(store, name):
             with store.publishing(name):
                 findings += _orphans(store, name)
     return findings
@@ -282,12 +289,12 @@ def _all_orphans(store: Store) -> list[Finding]:
 def _orphans(store: Store, folder: str) -> list[Finding]:
     """The orphans of one derivation, given as the name of its folder."""
     realizations, metadata = (_names(top / folder) for top in (store.layout.storage, store.layout.metadata))
-    left = [name for name in realizations if name.endswith(".tmp") and is_rhash(name[: -len(".tmp")])]
+    left = [name for name in realizations if name.endswith(".tmp")]
     unused = [name for name in metadata if name.removesuffix(".json") not in realizations]
     return [
         Finding(Kind.ORPHAN, "", str(top / folder / name), detail)
         for top, names, detail in (
-            (store.layout.storage, left, "was not published to the end"),
+            (store.layout.storage, left, _LEFT),
             (store.layout.metadata, unused, "is metadata of a realization that is not there"),
         )
         for name in names

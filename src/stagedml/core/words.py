@@ -1,0 +1,77 @@
+"""Numbers, times and tables as people write and read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from stagedml.errors import UsageError
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_UNITS_BYTES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_span(text: str) -> float:
+    """A length of time in seconds: `90`, `90s`, `15m`, `24h`, `30d`, `2w`. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if match is None or (match[2] or "s") not in _UNITS_S:
+        raise UsageError(f"{text!r} is no length of time; write 0, 90s, 15m, 24h, 30d or 2w")
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes: `500`, `20M`, `1.5GiB`; a kilobyte has 1,024. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no size; write 500, 20M, 1.5GiB or 2T")
+    return int(float(match[1]) * 1024 ** _UNITS_BYTES[match[2]])
+
+
+def size(count: int | None) -> str:
+    """A number of bytes."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time: `0.3 s`, `12 min`, `3.5 h`, `2 days`."""
+    if seconds is None:
+        return "-"
+    if seconds < 100:
+        return f"{max(seconds, 0):.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago something was."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' * (count > 1)} ago"
+    return "just now"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `2 files`, `no files`."""
+    return f"{f'{number:,}' if number else 'no'} {noun}{'s' * (number != 1)}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned columns; none where there are no rows. Columns without any text are left out."""
+    if not rows:
+        return []
+    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    widths = {column: max(len(row[column]) for row in (header, *rows)) for column in used}
+    return ["  ".join(f"{row[column]:<{widths[column]}}" for column in used).rstrip() for row in (header, *rows)]

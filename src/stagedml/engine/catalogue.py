@@ -1,0 +1,100 @@
+"""Stages by their names, as a person types them: in a shell, or in a list of what to keep."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stagedml.authoring.instantiate import Instantiated, instantiate
+from stagedml.authoring.stage import Stage
+from stagedml.errors import UsageError
+
+
+def declared(stage: str, arguments: Sequence[str], catalogue: str) -> Instantiated[Any]:
+    """Declare a stage in the current store.
+
+    Args:
+        stage: MODULE:FUNCTION, or a name in the catalogue.
+        arguments: VALUE or NAME=VALUE; values are JSON where they read as such, plain text otherwise.
+        catalogue: the module whose stages go by their bare names.
+
+    Raises:
+        UsageError: there is no such stage, or it does not take these arguments.
+    """
+    function = stage_named(stage, catalogue)
+    positional, named = _arguments(arguments)
+    if not isinstance(function, Stage):
+        try:
+            inspect.signature(function).bind(*positional, **named)
+        except TypeError as error:
+            raise UsageError(f"{stage}{inspect.signature(function)}: {error}") from None
+    return instantiate(function, *positional, **named)
+
+
+def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
+    """As `declared`, of a stage and its arguments in one line, quoted as in a shell."""
+    try:
+        stage, *arguments = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{line!r}: {error}; write STAGE ARGUMENT...") from None
+    return declared(stage, arguments, catalogue)
+
+
+def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
+    """A stage function: MODULE:FUNCTION, or a name in the catalogue. Raises UsageError."""
+    module_name, _, name = text.rpartition(":")
+    try:
+        module = importlib.import_module(module_name or catalogue)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{text}: there is no module {error.name!r}; name the folder that holds it in PYTHONPATH, and the stage as "
+            "MODULE:FUNCTION"
+        ) from None
+    found: Any = getattr(module, name, None)
+    if not _is_stage(found):
+        names = [key for key, value in vars(module).items() if _is_stage(value) and not key.startswith("_")]
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "it must be a function that declares stages"
+        raise UsageError(f"{module.__name__} has no stage {name!r}; {hint}")
+    stage: Callable[..., Any] = found
+    return stage
+
+
+def _is_stage(value: object) -> bool:
+    return isinstance(value, Stage) or inspect.isfunction(value)
+
+
+def _arguments(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    positional = [_value(text) for text in texts if not _is_assignment(text)]
+    named: dict[str, Any] = {}
+    for name, value in (assignment(text) for text in texts if _is_assignment(text)):
+        if name in named:
+            raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
+        named[name] = value
+    return positional, named
+
+
+def _is_assignment(text: str) -> bool:
+    name, equals, _ = text.partition("=")
+    return bool(equals) and name.isidentifier()
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE. Raises UsageError."""
+    if not _is_assignment(text):
+        raise UsageError(f"{text!r}: give NAME=VALUE")
+    name, _, value = text.partition("=")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    """JSON where it reads as such, plain text otherwise."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

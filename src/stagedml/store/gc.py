@@ -1,0 +1,740 @@
+"""Collection: what nothing keeps is found first, and deleted only when told to.
+
+What keeps a realization, and all that it rests on, is a *root*: a link below an experiments folder, a derivation that
+the caller names, what a running process claims, and what is younger than a grace time. `plan_gc` reads the names in the
+store and the contexts of the roots, and of what they do not keep the times; it changes nothing. Policies only ever keep
+more: no policy makes a realization go that a root keeps. Beside realizations, what crashed and failed builds left is
+swept by age.
+
+`collect` plans once more while nobody else changes the store, and takes what both plans say. It first renames what
+goes, dependents before what they rest on, and then deletes it while others go on. A crash leaves a store in which less
+is deleted than planned, perhaps metadata of what is gone, and folders named `*.tmp`, which nobody reads and the next
+collection deletes. It needs no space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import time
+import uuid
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from stagedml.core.refs import (
+    DerivationRef,
+    RealizationRef,
+    is_dref,
+    is_folder,
+    is_rhash,
+    is_rref,
+    parse_rref,
+)
+from stagedml.errors import StoreError, UsageError
+from stagedml.store import atomic, live, locks
+from stagedml.store.layout import CONTEXT_FILE, DECLARING_CONFIG, DECLARING_STAGES, Layout
+from stagedml.store.metadata import Metadata, UnreadableMetadata
+from stagedml.store.objects import DamagedFile, NotInStore, Store
+from stagedml.store.roots import links
+
+DAY_S = 86_400.0
+_COLLECTED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # what a collection set apart, and did not come to delete
+
+
+class NoRoots(UsageError):
+    """Nothing in a store is kept by anybody, so everything would go."""
+
+    def __init__(self, storage: str, experiments: str) -> None:
+        super().__init__(storage, experiments)
+        self.storage, self.experiments = storage, experiments
+
+    def __str__(self) -> str:
+        return (
+            f"nothing is deleted: no link keeps anything in {self.storage}, so all of it would go. Links are looked "
+            f"for below {self.experiments} (STAGEDML_EXPERIMENTS); `stagedml roots add NAME REF` makes one"
+        )
+
+
+class StillNeeded(StoreError):
+    """A realization cannot be removed, since something needs it."""
+
+    def __init__(self, ref: str, why: str) -> None:
+        super().__init__(ref, why)
+        self.ref, self.why = ref, why
+
+    def __str__(self) -> str:
+        return f"{self.ref} is needed: {self.why}; `rmref(..., force=True)` removes it all the same"
+
+
+class RootKind(Enum):
+    """What keeps a realization."""
+
+    LINK = "link"  #: below an experiments folder
+    NAMED = "named"  #: by the caller
+    PROCESS = "process"  #: built, realized or used by a process that runs
+    YOUNG = "young"  #: younger than the grace time
+    POLICY = "policy"  #: one of the latest or best, or still below the size that is allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One reason why something is kept.
+
+    Attributes:
+        ref: the realization, or the derivation, which keeps all of its realizations; spelt out.
+        kind: what keeps it.
+        name: of the link (its path), of the process, or in words.
+    """
+
+    ref: str
+    kind: RootKind
+    name: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is kept beyond what links keep, and for how long.
+
+    Attributes:
+        grace_s: what was published less than so many seconds ago is kept.
+        max_bytes: unreachable realizations are kept, the latest first, as long as all that is kept has no more bytes.
+        keep_latest: of each derivation, keep so many realizations that were built last.
+        keep_best: of each derivation, keep so many realizations with the highest value of a metric: (metric, number).
+        scratch_s: what failed and killed builds left goes when nothing in it changed for so many seconds.
+        resumable_s: as `scratch_s`, for unfinished downloads.
+        quarantine_s: as `scratch_s`, for what was found damaged.
+    """
+
+    grace_s: float = DAY_S
+    max_bytes: int | None = None
+    keep_latest: int = 0
+    keep_best: tuple[str, int] | None = None
+    scratch_s: float = 3 * DAY_S
+    resumable_s: float = 14 * DAY_S
+    quarantine_s: float = 30 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something in the store that is no realization and that nobody works on any more.
+
+    Attributes:
+        kind: `scratch`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix` or `metadata`.
+        path: the file or folder, absolute.
+        age_s: how long ago the last change in it was, in seconds.
+    """
+
+    kind: str
+    path: str
+    age_s: float
+
+
+@dataclass(frozen=True)
+class GcPlan:
+    """What a collection would delete, and what keeps the rest.
+
+    Attributes:
+        storage: the store.
+        policy: by which it was made.
+        roots: what keeps something, and why.
+        realizations: the references of the realizations that go.
+        derivations: the references of the derivations that go with all that they have.
+        leftovers: what else goes.
+        kept: how many realizations stay.
+        rootless: no link and no name keeps anything; such a plan is not carried out.
+    """
+
+    storage: str
+    policy: Policy
+    roots: tuple[Root, ...] = field(repr=False)
+    realizations: tuple[str, ...]
+    derivations: tuple[str, ...]
+    leftovers: tuple[Leftover, ...]
+    kept: int
+    rootless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """What is known of a realization that would go.
+
+    Attributes:
+        size_bytes: of its files.
+        age_s: since it was published.
+        build_s: how long it took to build; None if nobody knows.
+        repeatable: whether its stage says that a rebuild gives the same bytes.
+    """
+
+    rref: str
+    size_bytes: int
+    age_s: float
+    build_s: float | None
+    repeatable: bool
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection did.
+
+    Attributes:
+        realizations: those that were deleted.
+        derivations: those that were deleted.
+        leftovers: those that were deleted.
+        spared: realizations that were planned to go and are needed by now.
+        freed_bytes: how much more space there is; other processes' writing counts against it.
+    """
+
+    realizations: tuple[str, ...]
+    derivations: tuple[str, ...]
+    leftovers: tuple[Leftover, ...]
+    spared: tuple[str, ...]
+    freed_bytes: int
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Inventory:
+    """The names in a storage."""
+
+    realizations: dict[str, list[str]]  #: folder of a derivation -> hashes
+    interrupted: list[str]  #: paths of folders that end in `.tmp`
+
+    def rrefs_of(self, folder: str) -> list[str]:
+        return [f"rref:{rhash}-{folder}" for rhash in self.realizations.get(folder, ())]
+
+    def has(self, rref: str) -> bool:
+        return rref[38:] in self.realizations and rref[5:37] in self.realizations[rref[38:]]
+
+
+def _take_inventory(layout: Layout) -> _Inventory:
+    storage = os.fspath(layout.storage)
+    realizations: dict[str, list[str]] = {}
+    interrupted: list[str] = []
+    for folder in os.listdir(storage):
+        path = f"{storage}/{folder}"
+        if not is_folder(folder):
+            if folder.endswith(".tmp"):
+                interrupted.append(path)
+            continue
+        try:
+            names = os.listdir(path)
+        except (NotADirectoryError, FileNotFoundError):
+            continue
+        hashes = []
+        for name in names:
+            if len(name) == 32 and is_rhash(name):
+                hashes.append(name)
+            elif name.endswith(".tmp"):
+                interrupted.append(f"{path}/{name}")
+        realizations[folder] = hashes
+    return _Inventory(realizations, interrupted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What two looks at a realization tell.
+
+    Attributes:
+        published: the last time, seconds since the epoch; 0 if it is gone.
+        context_bytes: of two realizations of which one rests on the other, that one has the larger context.
+    """
+
+    published: float
+    context_bytes: int
+
+
+def _traits(storage: str, metadata: str, rref: str) -> _Traits:
+    folder, rhash = rref[38:], rref[5:37]
+    published, size = 0.0, 0
+    try:
+        status = os.stat(f"{storage}/{folder}/{rhash}/{CONTEXT_FILE}")
+        published, size = status.st_mtime, status.st_size
+        published = max(published, os.stat(f"{metadata}/{folder}/{rhash}.json").st_mtime)
+    except OSError:
+        pass
+    return _Traits(published, size)
+
+
+# -- what keeps it ----------------------------------------------------------------------------------------------------
+
+
+class _Reach:
+    """What is kept so far, and the realizations behind it."""
+
+    def __init__(self, store: Store, inventory: _Inventory) -> None:
+        self._store = store
+        self._inventory = inventory
+        self._pins = _pins(store.layout)
+        self.kept: set[str] = set()
+        self.derivations: set[str] = set()  #: folders; with or without realizations
+
+    def keep(self, ref: str) -> None:
+        """Keep a realization, or a derivation and all of its realizations, and everything behind."""
+        self._take(self.behind(ref), ref)
+
+    def _take(self, rrefs: set[str], ref: str) -> None:
+        self.kept |= rrefs
+        if is_dref(ref):
+            self.derivations.add(ref[5:])
+
+    def behind(self, ref: str) -> set[str]:
+        """What would be kept besides what is kept already."""
+        new: set[str] = set()
+        pending = [ref] if is_rref(ref) else self._inventory.rrefs_of(ref[5:])
+        while pending:
+            rref = pending.pop()
+            if rref in new or rref in self.kept:
+                continue
+            if not self._inventory.has(rref):
+                continue
+            new.add(rref)
+            for dref, rrefs in self._context(rref).items():
+                source = self._pins.get(dref[5:])
+                if source is not None:
+                    pending.append(source)
+                for other in rrefs:
+                    if other not in new and self._inventory.has(other):
+                        new.add(other)
+            source = self._pins.get(rref[38:])
+            if source is not None:
+                pending.append(source)
+        return new
+
+    def _context(self, rref: str) -> Mapping[str, Iterable[str]]:
+        try:
+            return self._store.context(parse_rref(rref))
+        except (NotInStore, DamagedFile) as error:
+            known = _metadata(self._store, rref)
+            if known is None:
+                raise DamagedFile(
+                    str(self._store.layout.context(parse_rref(rref))), "so what it rests on is unknown"
+                ) from error
+        found: dict[str, list[str]] = {}  # its file is damaged or gone; metadata tells the direct inputs
+        for dref, rrefs in known.inputs.items():
+            found.setdefault(dref, []).extend(rrefs)
+            for other in filter(self._inventory.has, rrefs):
+                for inner, inners in self._context(other).items():
+                    found.setdefault(inner, []).extend(inners)
+        return found
+
+
+def _pins(layout: Layout) -> dict[str, str]:
+    try:
+        return {folder: os.readlink(layout.pins / folder) for folder in os.listdir(layout.pins)}
+    except FileNotFoundError:
+        return {}
+
+
+def _metadata(store: Store, rref: str) -> Metadata | None:
+    try:
+        return store.metadata(parse_rref(rref))
+    except UnreadableMetadata:
+        return None
+
+
+def plan_gc(
+    store: Store,
+    policy: Policy | None = None,
+    *,
+    named: Mapping[str, str] | None = None,
+    now: float | None = None,
+) -> GcPlan:
+    """What nothing keeps. Nothing is changed.
+
+    Args:
+        store: the store.
+        policy: what is kept beyond that, and for how long; default what `Policy()` says.
+        named: derivations or realizations to keep, by reference, and what to call the reason.
+        now: seconds since the epoch; default the clock's.
+
+    Raises:
+        RootsUnknown: links cannot be looked for.
+        DamagedFile: what is behind a root cannot be told; `stagedml verify` says more.
+    """
+    policy = policy or Policy()
+    now = time.time() if now is None else now
+    layout = store.layout
+    inventory = _take_inventory(layout)
+    reach = _Reach(store, inventory)
+    roots = [Root(link.ref, RootKind.LINK, link.path) for link in links(layout) if link.ref]
+    roots += [Root(ref, RootKind.NAMED, why) for ref, why in (named or {}).items()]
+    roots = [root for root in roots if _is_there(inventory, root.ref)]
+    rootless = not roots
+    roots += [Root(ref, RootKind.PROCESS, process) for process, ref in live.claimed(layout.live) if _is_ref(ref)]
+    for root in roots:
+        reach.keep(root.ref)
+
+    present = {rref for folder in inventory.realizations for rref in inventory.rrefs_of(folder)}
+    storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
+    traits = {rref: _traits(storage, metadata, rref) for rref in present - reach.kept}
+    young = [rref for rref, seen in traits.items() if now - seen.published < policy.grace_s]
+    for rref in sorted(young, key=lambda rref: (-traits[rref].context_bytes, rref)):
+        if rref not in reach.kept:  # else it is behind another one
+            hours = (now - traits[rref].published) / 3600
+            roots.append(Root(rref, RootKind.YOUNG, f"published {hours:.1f} hours ago"))
+            reach.keep(rref)
+    for root in _by_policy(store, policy, reach, {rref: seen.published for rref, seen in traits.items()}):
+        roots.append(root)
+        reach.keep(root.ref)
+
+    doomed = sorted(present - reach.kept, key=lambda rref: (-traits[rref].context_bytes, rref))
+    alive = {rref[38:] for rref in reach.kept} | reach.derivations
+    derivations = [
+        folder
+        for folder in sorted(inventory.realizations.keys() - alive)
+        if inventory.realizations[folder] or now - _changed(layout.storage / folder) >= policy.grace_s
+    ]
+    return GcPlan(
+        storage=str(layout.storage),
+        policy=policy,
+        roots=tuple(roots),
+        realizations=tuple(doomed),
+        derivations=tuple(f"dref:{folder}" for folder in derivations),
+        leftovers=tuple(_leftovers(layout, inventory, policy, now)),
+        kept=len(present) - len(doomed),
+        rootless=rootless,
+    )
+
+
+def _is_ref(text: str) -> bool:
+    return is_rref(text) or is_dref(text)
+
+
+def _is_there(inventory: _Inventory, ref: str) -> bool:
+    return inventory.has(ref) if is_rref(ref) else ref[5:] in inventory.realizations
+
+
+def _by_policy(store: Store, policy: Policy, reach: _Reach, published: Mapping[str, float]) -> Iterator[Root]:
+    """Roots that a policy adds, one after the other; each is kept before the next one is asked for."""
+    lost = sorted(published.keys() - reach.kept)
+    if policy.keep_latest:
+        for rrefs in _by_derivation(lost).values():
+            latest = sorted(rrefs, key=lambda rref: (published[rref], rref), reverse=True)[: policy.keep_latest]
+            for rref in latest:
+                yield Root(rref, RootKind.POLICY, f"one of the {policy.keep_latest} latest of its derivation")
+    if policy.keep_best is not None:
+        metric, count = policy.keep_best
+        for rrefs in _by_derivation(lost).values():
+            values = {rref: value for rref in rrefs if (value := _metric(store, rref, metric)) is not None}
+            for rref in sorted(values, key=lambda rref: (values[rref], rref), reverse=True)[:count]:
+                yield Root(rref, RootKind.POLICY, f"one of the {count} best of its derivation by {metric}")
+    if policy.max_bytes is not None:
+        total = sum(_size(store, rref) for rref in reach.kept)
+        for rref in sorted(published.keys() - reach.kept, key=lambda rref: (published[rref], rref), reverse=True):
+            more = sum(_size(store, other) for other in reach.behind(rref))
+            if total + more <= policy.max_bytes:
+                total += more
+                yield Root(rref, RootKind.POLICY, f"all that is kept has at most {policy.max_bytes:,} bytes")
+
+
+def _by_derivation(rrefs: Iterable[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for rref in rrefs:
+        grouped.setdefault(rref[38:], []).append(rref)
+    return grouped
+
+
+def _metric(store: Store, rref: str, key: str) -> float | None:
+    ref = parse_rref(rref)
+    return store.candidate(ref, _metadata(store, rref)).metric("metrics.json", key)
+
+
+def _size(store: Store, rref: str) -> int:
+    known = _metadata(store, rref)
+    if known is not None:
+        return known.size_bytes
+    folders = atomic.folders_below(store.layout.realization(parse_rref(rref)))
+    return sum(item.stat(follow_symlinks=False).st_size for _, others in folders for item in others)
+
+
+# -- what else lies around --------------------------------------------------------------------------------------------
+
+
+def _leftovers(layout: Layout, inventory: _Inventory, policy: Policy, now: float) -> Iterator[Leftover]:
+    def old(kind: str, paths: Iterable[str], limit_s: float) -> Iterator[Leftover]:
+        for path in sorted(paths):
+            age_s = now - _changed(Path(path))
+            if age_s >= limit_s:
+                yield Leftover(kind, path, age_s)
+
+    scratch = _paths_in(layout.scratch)
+    declaring = [path for path in scratch if os.path.basename(path).startswith((DECLARING_CONFIG, DECLARING_STAGES))]
+    collected = [path for path in inventory.interrupted if _COLLECTED.search(path)]
+    yield from old("interrupted", collected, 0)
+    yield from old("interrupted", set(inventory.interrupted) - set(collected), policy.grace_s)
+    yield from old("declaring", declaring, DAY_S)
+    builds = [path for path in scratch if path not in set(declaring) and not locks.is_held(_lock_of(layout, path))]
+    yield from old("scratch", builds, policy.scratch_s)
+    yield from old("download", _paths_in(layout.all_downloads), policy.resumable_s)
+    yield from old("quarantine", _paths_in(layout.quarantine), policy.quarantine_s)
+    yield from old("pylightnix", _paths_in(layout.tmp), policy.scratch_s)
+    with contextlib.suppress(FileNotFoundError):
+        orphans = set(os.listdir(layout.metadata)) - inventory.realizations.keys()
+        yield from old("metadata", (f"{layout.metadata}/{name}" for name in orphans), policy.grace_s)
+
+
+def _paths_in(folder: Path) -> list[str]:
+    try:
+        return [f"{folder}/{name}" for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+
+
+def _lock_of(layout: Layout, scratch: str) -> Path:
+    return layout.locks / f"{os.path.basename(scratch)}.lock"
+
+
+def _changed(path: Path) -> float:
+    """When anything in a file or folder changed last, seconds since the epoch. What is gone changed now."""
+    try:
+        status = os.lstat(path)
+        latest = status.st_mtime
+        if stat.S_ISDIR(status.st_mode):
+            for folder, others in atomic.folders_below(path):
+                latest = max(latest, os.lstat(folder).st_mtime)
+                for item in others:
+                    latest = max(latest, item.stat(follow_symlinks=False).st_mtime)
+    except PermissionError:
+        return latest
+    except OSError:
+        return time.time()
+    return latest
+
+
+# -- telling and doing ------------------------------------------------------------------------------------------------
+
+
+def describe(store: Store, plan: GcPlan, *, now: float | None = None) -> list[Doomed]:
+    """What is known of each realization that would go, the largest first. Reads its metadata."""
+    now = time.time() if now is None else now
+    storage, metadata = os.fspath(store.layout.storage), os.fspath(store.layout.metadata)
+    rows = []
+    for rref in plan.realizations:
+        known = _metadata(store, rref)
+        age_s = now - _traits(storage, metadata, rref).published
+        if known is None:
+            rows.append(Doomed(rref, _size(store, rref), age_s, None, True))
+            continue
+        last = max(known.builds, key=lambda build: build.started)
+        repeatable = all(build.deterministic for build in known.builds)
+        rows.append(Doomed(rref, known.size_bytes, age_s, last.stopped - last.started, repeatable))
+    return sorted(rows, key=lambda row: (-row.size_bytes, row.rref))
+
+
+def collect(
+    store: Store, plan: GcPlan, *, named: Mapping[str, str] | None = None, now: float | None = None
+) -> Collected:
+    """Delete what a plan says, as far as it still holds. Reading the store waits for nothing.
+
+    Args:
+        store: the store.
+        plan: what `plan_gc` gave.
+        named: as given to `plan_gc`.
+        now: seconds since the epoch; default the clock's.
+
+    Raises:
+        NoRoots: nothing in the store is kept by a link or a name.
+        StoreUnusable: the store cannot be written. What was deleted until then is; the rest is whole.
+    """
+    if plan.rootless and (plan.realizations or plan.derivations):
+        raise NoRoots(plan.storage, str(store.layout.experiments))
+    before = shutil.disk_usage(store.layout.storage).free
+    with store.alone():
+        again = plan_gc(store, plan.policy, named=named, now=now)
+        still = frozenset(again.realizations)
+        doomed = [rref for rref in plan.realizations if rref in still]
+        planned = frozenset(plan.derivations)
+        derivations = [dref for dref in again.derivations if dref in planned]
+        with store.own_errors():
+            trash = _set_apart(store.layout, doomed, derivations)
+            leftovers = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
+            trash += [_apart(leftover.path) for leftover in leftovers]  # others may make these names anew
+            live.forget_dead(store.layout.live)
+    with store.own_errors():
+        for path in trash:
+            _remove(path)
+        others = [leftover for leftover in again.leftovers if leftover not in leftovers]
+        leftovers += [leftover for leftover in others if _sweep(store.layout, leftover)]
+        _sweep_locks(store.layout)
+    return Collected(
+        realizations=tuple(doomed),
+        derivations=tuple(derivations),
+        leftovers=tuple(leftovers),
+        spared=tuple(rref for rref in plan.realizations if rref not in still),
+        freed_bytes=max(0, shutil.disk_usage(store.layout.storage).free - before),
+    )
+
+
+def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> list[str]:
+    """Rename what is to go, so that nobody finds it; returns where it is. The caller is alone in the store.
+
+    Realizations come dependents first. Each is renamed in its folder, which takes no space, and no right that its owner
+    lacks; then its metadata goes, and, when all of its derivation are gone, the derivation.
+    """
+    storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
+    whole = {dref[5:] for dref in drefs}
+    pins = _pins(layout)
+    mark = f"{uuid.uuid4().hex[:8]}.tmp"
+    trash = []
+    for rref in rrefs:
+        folder, rhash = rref[38:], rref[5:37]
+        place = f"{storage}/{folder}/{rhash}"
+        apart = f"{place}.{mark}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place, apart)
+            if folder not in whole:
+                trash.append(apart)
+        if folder not in whole:
+            _unlink(f"{metadata}/{folder}/{rhash}.json")
+    for folder in sorted(whole):
+        for top in (storage, metadata):
+            apart = f"{top}/{folder[:64]}.{mark}"
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{top}/{folder}", apart)
+                trash.append(apart)
+        if folder in pins:
+            _unlink(f"{layout.pins}/{folder}")
+    return trash
+
+
+def _apart(path: str) -> str:
+    """Give a leftover a name of its own; returns it."""
+    folder, name = os.path.split(path)
+    apart = f"{folder}/{name[:64]}.{uuid.uuid4().hex[:8]}.tmp"
+    os.rename(path, apart)
+    return apart
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sweep(layout: Layout, leftover: Leftover) -> bool:
+    """Delete a leftover; False if somebody works on it again."""
+    if leftover.kind != "scratch":
+        _remove(leftover.path)
+        return True
+    with locks.exclusive_if_free(_lock_of(layout, leftover.path)) as free:
+        if free:
+            _remove(leftover.path)
+    return free
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        atomic.remove_tree(path)
+    else:
+        _unlink(path)
+
+
+def _sweep_locks(layout: Layout) -> None:
+    """Remove lock files that killed processes left."""
+    for path in _paths_in(layout.locks):
+        with locks.exclusive_if_free(Path(path)):
+            pass
+
+
+# -- single realizations ----------------------------------------------------------------------------------------------
+
+
+def why_alive(
+    store: Store, ref: RealizationRef, policy: Policy | None = None, *, named: Mapping[str, str] | None = None
+) -> list[tuple[Root, tuple[str, ...]]]:
+    """Every root that keeps a realization, each with a path from it: realizations, each an input of the one before.
+
+    Raises NotInStore.
+    """
+    store.path(ref)
+    plan = plan_gc(store, policy, named=named)
+    inventory = _take_inventory(store.layout)
+    found = []
+    for root in plan.roots:
+        starts = [root.ref] if is_rref(root.ref) else inventory.rrefs_of(root.ref[5:])
+        path = _path(store, starts, str(ref))
+        if path is not None:
+            found.append((root, path))
+    return found
+
+
+def _path(store: Store, starts: Collection[str], goal: str) -> tuple[str, ...] | None:
+    """A shortest path from one of several realizations to another one, by direct inputs and pins."""
+    pins = _pins(store.layout)
+    came_from: dict[str, str] = dict.fromkeys(starts, "")
+    pending = deque(starts)
+    while pending:
+        rref = pending.popleft()
+        if rref == goal:
+            path = [rref]
+            while came_from[path[-1]]:
+                path.append(came_from[path[-1]])
+            return tuple(reversed(path))
+        try:
+            inputs = store.inputs_of(parse_rref(rref), _metadata(store, rref))
+        except (NotInStore, DamagedFile):
+            continue
+        nexts = [other for rrefs in inputs.values() for other in rrefs]
+        if rref[38:] in pins:
+            nexts.append(pins[rref[38:]])
+        for other in nexts:
+            if other not in came_from:
+                came_from[other] = rref
+                pending.append(other)
+    return None
+
+
+def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = False) -> tuple[str, ...]:
+    """Delete a realization, or a derivation with all of its realizations; returns the realizations that went.
+
+    Args:
+        store: the store.
+        ref: what is to go.
+        force: even where links or running processes keep it, or others rest on it.
+
+    Raises:
+        NotInStore: it is not there.
+        StillNeeded: something keeps it.
+        StoreUnusable: the store cannot be written.
+    """
+    if isinstance(ref, RealizationRef):
+        store.path(ref)
+    elif not store.layout.derivation(ref).is_dir():
+        raise NotInStore(str(ref), str(store.layout.storage))
+    with store.alone():
+        going = [str(ref)] if isinstance(ref, RealizationRef) else list(map(str, store.realizations(ref)))
+        if not force:
+            _check_unneeded(store, going, str(ref))
+        with store.own_errors():
+            trash = _set_apart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
+    with store.own_errors():
+        for path in trash:
+            atomic.remove_tree(path)
+    return tuple(going)
+
+
+def _check_unneeded(store: Store, going: Collection[str], ref: str) -> None:
+    kept = {link.ref: f"the link {link.path} keeps it" for link in links(store.layout) if link.ref}
+    kept |= {claim: f"{process} uses it" for process, claim in live.claimed(store.layout.live)}
+    for needed in (ref, *going):
+        if needed in kept:
+            raise StillNeeded(needed, kept[needed])
+    wanted = frozenset(going)
+    pins = _pins(store.layout)
+    for derivation in store.derivations():
+        if pins.get(derivation.folder) in wanted:
+            raise StillNeeded(str(pins[derivation.folder]), f"{derivation} pins it")
+        for other in store.realizations(derivation):
+            if str(other) in wanted:
+                continue
+            with contextlib.suppress(NotInStore, DamagedFile):
+                for rref in (rref for rrefs in store.context(other).values() for rref in rrefs):
+                    if rref in wanted:
+                        raise StillNeeded(rref, f"{other} rests on it")

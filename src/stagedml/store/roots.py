@@ -1,0 +1,214 @@
+"""Links into the store: what a person wants to keep.
+
+A symbolic link below the experiments folder, at any depth, that leads to a realization keeps it and all that it rests
+on; one that leads to a derivation's folder keeps all of its realizations. A link may lead there by way of another link,
+so that links elsewhere can be kept track of: `auto/` below the experiments folder holds links to those.
+
+Links that lead nowhere, or elsewhere, are nobody's business. A folder that cannot be read is, since it may hold links.
+The store remembers each experiments folder that it was opened with, so that who collects with other settings sees the
+links of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+from stagedml.core.refs import RealizationRef, is_rhash, parse_folder
+from stagedml.errors import StoreError, UsageError
+from stagedml.store.layout import Layout
+from stagedml.store.objects import Store
+
+_AUTO = "auto"
+_TEMPORARY = ".tmp"
+
+
+class CannotLink(UsageError):
+    """A link into the store cannot be made where it was wanted, or removed."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class RootsUnknown(StoreError):
+    """A folder that may hold links into the store cannot be looked at."""
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder, self.problem = folder, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder}, which may hold links that keep realizations: {self.problem}; make it readable, or "
+            f"`stagedml roots forget {self.folder}`"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link below an experiments folder.
+
+    Attributes:
+        path: where it is, absolute.
+        target: what it says.
+        ref: the realization or derivation it leads to; empty if it leads nowhere or elsewhere.
+    """
+
+    path: str
+    target: str
+    ref: str
+
+
+def experiments_folders(layout: Layout) -> list[Path]:
+    """Every experiments folder that this store was opened with, this one's first."""
+    folders = [layout.experiments]
+    with contextlib.suppress(FileNotFoundError):
+        folders += [Path(os.readlink(item.path)) for item in os.scandir(layout.known_experiments) if item.is_symlink()]
+    return list(dict.fromkeys(folders))
+
+
+def forget(store: Store, folder: Path) -> None:
+    """No longer look for links in an experiments folder. Raises CannotLink if it was not known."""
+    try:
+        os.unlink(store.layout.experiments_mark(folder))
+    except FileNotFoundError:
+        known = ", ".join(map(str, experiments_folders(store.layout)))
+        raise CannotLink(str(folder), f"not a folder of links that this store remembers; these are: {known}") from None
+
+
+def links(layout: Layout) -> list[Link]:
+    """All links below the experiments folders. Raises RootsUnknown."""
+    storages = tuple(dict.fromkeys((f"{layout.storage}/", f"{os.path.realpath(layout.storage)}/")))
+    found = []
+    for folder in experiments_folders(layout):
+        if not folder.is_dir():
+            if folder == layout.experiments:
+                continue
+            raise RootsUnknown(str(folder), "it is not there")
+        for path in _links_below(folder):
+            try:
+                target = os.readlink(path)
+            except OSError:  # gone meanwhile
+                continue
+            found.append(Link(path, target, _leads_to(path, target, storages)))
+    return sorted(found, key=lambda link: link.path)
+
+
+def _links_below(top: Path) -> Iterator[str]:
+    pending = [os.fspath(top)]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as items:
+                for item in items:
+                    if item.is_symlink():
+                        if not item.name.endswith(_TEMPORARY):
+                            yield item.path
+                    elif item.is_dir(follow_symlinks=False):
+                        pending.append(item.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RootsUnknown(folder, error.strerror or str(error)) from error
+
+
+def _leads_to(path: str, target: str, storages: tuple[str, ...]) -> str:
+    inside = _below(target, storages)
+    if inside is None or ".." in inside:
+        inside = _below(os.path.realpath(path), storages)
+    if inside is None or not os.path.exists(path):
+        return ""
+    derivation = parse_folder(inside[0])
+    if derivation is None:
+        return ""
+    if len(inside) > 1 and is_rhash(inside[1]):
+        return str(RealizationRef(inside[1], derivation.dhash, derivation.name))
+    return str(derivation)
+
+
+def _below(path: str, storages: Iterable[str]) -> list[str] | None:
+    for storage in storages:
+        if path.startswith(storage):
+            return path[len(storage) :].rstrip("/").split("/")
+    return None
+
+
+def add_link(store: Store, place: str, ref: RealizationRef) -> Path:
+    """Link to a realization, and so keep it. A link that is there already is replaced, anything else is not.
+
+    Args:
+        store: where the realization is.
+        place: the link's path below the experiments folder; or, beginning with `/`, `./` or `../`, a path anywhere,
+            which the experiments folder then has a link to.
+        ref: the realization.
+
+    Returns:
+        the link's absolute path.
+
+    Raises:
+        CannotLink: the place leads out of the experiments folder, or something else is there.
+        NotInStore: there is no such realization.
+        StoreUnusable: the link cannot be written.
+    """
+    layout = store.layout
+    path = place_of(store, place)
+    with store.changing():
+        target = store.path(ref)
+        with store.own_errors():
+            _symlink(target, path)
+            if not path.is_relative_to(layout.experiments):
+                mark = blake3(os.fsencode(path)).hexdigest()[:16]
+                _symlink(path, layout.experiments / _AUTO / f"{path.name}-{mark}")
+            store.remember_experiments()
+    return path
+
+
+def place_of(store: Store, place: str) -> Path:
+    """Where `add_link` would make a link. Raises CannotLink if it would not."""
+    layout = store.layout
+    anywhere = place.startswith(("/", "./", "../"))
+    path = Path(os.path.abspath(place if anywhere else layout.experiments / place))
+    if not anywhere and (not path.is_relative_to(layout.experiments) or path == layout.experiments):
+        raise CannotLink(place, f"not a name below {layout.experiments}; give NAME, FOLDER/NAME, or ./PATH")
+    if path.is_relative_to(layout.storage) or path.is_relative_to(layout.side):
+        raise CannotLink(str(path), "inside of the store; links to it lie elsewhere")
+    if path.name.endswith(_TEMPORARY):
+        raise CannotLink(str(path), f"names that end in {_TEMPORARY} are for links that are being made")
+    if os.path.lexists(path) and not path.is_symlink():
+        raise CannotLink(str(path), "something that is no link is there; choose another name, or move it away")
+    return path
+
+
+def _symlink(target: Path, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise CannotLink(str(path), "a part of the path is no folder; choose another name") from None
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
+    os.symlink(target, temporary)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def remove_link(store: Store, name: str) -> Path:
+    """Remove a link below the experiments folder. Raises CannotLink where there is none."""
+    path = Path(os.path.abspath(store.layout.experiments / name))
+    if not path.is_symlink():
+        raise CannotLink(str(path), "there is no such link; `stagedml roots` lists them")
+    with store.own_errors():
+        os.unlink(path)
+    return path
