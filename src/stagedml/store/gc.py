@@ -25,8 +25,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+from stagedml.core import config as configs
 from stagedml.core.refs import (
     DerivationRef,
     RealizationRef,
@@ -387,21 +389,46 @@ def plan_gc(
 
     doomed = sorted(present - reach.kept, key=lambda rref: (-traits[rref].context_bytes, rref))
     alive = {rref[38:] for rref in reach.kept} | reach.derivations
-    derivations = [
-        folder
-        for folder in sorted(inventory.realizations.keys() - alive)
-        if inventory.realizations[folder] or now - _changed(layout.storage / folder) >= policy.grace_s
-    ]
+    unbuilt = {folder for folder, hashes in inventory.realizations.items() if not hashes} - alive
+    declared = {folder for folder in unbuilt if now - _changed(layout.storage / folder) < policy.grace_s}
+    alive |= _with_inputs(store, declared | (reach.derivations & inventory.realizations.keys()), alive)
+    built = list(dict.fromkeys(rref[38:] for rref in reversed(doomed)))  # by what each has last in that order
+    derivations = [*_dependents_first(store, unbuilt - alive), *reversed(built)]
     return GcPlan(
         storage=str(layout.storage),
         policy=policy,
         roots=tuple(roots),
         realizations=tuple(doomed),
-        derivations=tuple(f"dref:{folder}" for folder in derivations),
+        derivations=tuple(f"dref:{folder}" for folder in derivations if folder not in alive),
         leftovers=tuple(_leftovers(layout, inventory, policy, now)),
         kept=len(present) - len(doomed),
         rootless=rootless,
     )
+
+
+def _with_inputs(store: Store, folders: Iterable[str], known: Collection[str]) -> set[str]:
+    """Derivations, and those that their configs refer to, directly or not; what is known is not looked at."""
+    found: set[str] = set()
+    pending = list(folders)
+    while pending:
+        folder = pending.pop()
+        if folder not in found:
+            found.add(folder)
+            pending += [name for name in _inputs(store, folder) if name not in known]
+    return found
+
+
+def _inputs(store: Store, folder: str) -> list[str]:
+    try:
+        return [dref[5:] for dref in configs.inputs_of(store.config_of(f"dref:{folder}"))]
+    except (NotInStore, DamagedFile):
+        return []
+
+
+def _dependents_first(store: Store, folders: Collection[str]) -> list[str]:
+    """Derivations that were never built; a crash leaves none whose inputs are gone."""
+    order = TopologicalSorter({folder: _inputs(store, folder) for folder in sorted(folders)}).static_order()
+    return [folder for folder in order if folder in folders][::-1]
 
 
 def _is_ref(text: str) -> bool:
@@ -554,9 +581,9 @@ def collect(
         planned = frozenset(plan.derivations)
         derivations = [dref for dref in again.derivations if dref in planned]
         with store.own_errors():
-            trash = _set_apart(store.layout, doomed, derivations)
             leftovers = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
-            trash += [_apart(leftover.path) for leftover in leftovers]  # others may make these names anew
+            trash = [_apart(leftover.path) for leftover in leftovers]  # others may make these names anew
+            trash += _set_apart(store.layout, doomed, derivations)
             live.forget_dead(store.layout.live)
     with store.own_errors():
         for path in trash:
@@ -576,11 +603,11 @@ def collect(
 def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> list[str]:
     """Rename what is to go, so that nobody finds it; returns where it is. The caller is alone in the store.
 
-    Realizations come dependents first. Each is renamed in its folder, which takes no space, and no right that its owner
-    lacks; then its metadata goes, and, when all of its derivation are gone, the derivation.
+    Both come dependents first. What is renamed stays in its folder, which takes no space, and no right that its owner
+    lacks.
     """
     storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
-    whole = {dref[5:] for dref in drefs}
+    whole = dict.fromkeys(dref[5:] for dref in drefs)
     pins = _pins(layout)
     mark = f"{uuid.uuid4().hex[:8]}.tmp"
     trash = []
@@ -594,7 +621,7 @@ def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> li
                 trash.append(apart)
         if folder not in whole:
             _unlink(f"{metadata}/{folder}/{rhash}.json")
-    for folder in sorted(whole):
+    for folder in whole:
         for top in (storage, metadata):
             apart = f"{top}/{folder[:64]}.{mark}"
             with contextlib.suppress(FileNotFoundError):

@@ -28,6 +28,7 @@ class Claims:
         self._claimed: set[str] = set()
         self._descriptor: int | None = None
         self._mutex = threading.Lock()
+        self._release: weakref.finalize[[int, Path, int], Claims] | None = None
 
     def add(self, refs: Iterable[str]) -> None:
         """Claim derivations and realizations, and all that these rest on. The caller is inside `changing`."""
@@ -40,10 +41,18 @@ class Claims:
                 self._descriptor = os.open(
                     path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
                 )
-                weakref.finalize(self, _release, self._descriptor, path, os.getpid())
+                self._release = weakref.finalize(self, _release, self._descriptor, path, os.getpid())
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(self._descriptor, "".join(f"{ref}\n" for ref in new).encode())
             self._claimed.update(new)
+
+    def forget(self) -> None:
+        """Claim nothing any more; what is younger than the collector's grace time is safe all the same."""
+        with self._mutex:
+            if self._release is not None:
+                self._release()
+            self._release, self._descriptor = None, None
+            self._claimed.clear()
 
 
 def _release(descriptor: int, path: Path, owner: int) -> None:
