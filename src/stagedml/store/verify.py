@@ -278,8 +278,8 @@ def _all_orphans(store: Store) -> list[Finding]:
     findings: list[Finding] = []
     for name in sorted(names):
         if name.endswith(".tmp"):  # of a collection
-            place = layout.storage / name
-            findings.append(Finding(Kind.ORPHAN, "", str(place if place.exists() else layout.metadata / name), _LEFT))
+            places = (layout.storage / name, layout.metadata / name)
+            findings += [Finding(Kind.ORPHAN, "", str(place), _LEFT) for place in places if place.exists()]
         elif _orphans(store, name):
             with store.publishing(name):
                 findings += _orphans(store, name)
