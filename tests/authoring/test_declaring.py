@@ -474,6 +474,7 @@ def test_a_bad_name_is_refused_at_the_decorator(template: str, problem: str) -> 
     ("template", "problem"),
     [
         ("x-{size}", "its name comes out as 'x-0.5'"),
+        ("x" * 200 + "{word}", "up to 200 of them"),
         ("x-{word:d}", "cannot be filled in"),
     ],
 )

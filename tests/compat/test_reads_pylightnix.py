@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pylightnix import Build as PlainBuild
 from pylightnix import DRef, Registry, RRef, StorageSettings
 
 from compat import plain
@@ -30,6 +31,7 @@ from stagedml import (
 )
 from stagedml.core.plan import Verdict
 from stagedml.core.refs import parse_dref
+from stagedml.store.verify import Kind, verify
 from stagedml.testing import toys
 
 
@@ -175,5 +177,47 @@ def test_a_file_that_it_fetched_is_reused(act: Act) -> None:
             assert mklens(fetched).out.contents == "a corpus"
             (dref,) = store.derivations()
             assert dref == parse_dref(mklens(fetched).dref)
+
+    act(check)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    path.write_text(text)
+
+
+def test_what_it_built_is_verified_by_its_own_hash(act: Act) -> None:
+    def check(root: Path) -> None:
+        S, rrefs = filled(root)
+        store = our_store(root)
+        report = verify(store)
+        assert (report.findings, report.untracked) == ((), 0)
+        path = Path(plx.rref2path(rrefs["words"], S)) / "w.txt"
+        _write(path, path.read_text().replace("one", "two"))
+        (finding,) = verify(store).findings
+        assert (finding.kind, finding.ref) == (Kind.DAMAGED, rrefs["words"])
+
+    act(check)
+
+
+def test_a_hash_of_its_that_depends_on_the_order_of_folders_is_not_held_against_it(act: Act) -> None:
+    def check(root: Path) -> None:
+        def folders(r: Registry) -> DRef:
+            def build(b: PlainBuild) -> None:
+                for name in ("a", "b", "c"):
+                    (Path(plx.build_outpath(b)) / name).mkdir()
+                    (Path(plx.build_outpath(b)) / name / "file").write_text(name)
+
+            config = plx.mkconfig({"name": "folders"})
+            return DRef(plx.mkdrv(config, plx.match_only(), plx.build_wrapper(build), r=r))
+
+        S = plain_storage(root)
+        rref = plx.realize1(plx.instantiate(folders, S=S))
+        store = our_store(root)
+        assert verify(store).findings == ()
+        _write(Path(plx.rref2path(rref, S)) / "a" / "file", "other")
+        report = verify(store)
+        assert (report.findings, report.untracked) == ((), 1)
 
     act(check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -169,6 +170,7 @@ def test_a_full_disk_fails_the_build_and_leaves_the_store_valid(small_disk: Path
         rref = realize(instantiate(toys.all_counted, "hello"))
         with pytest.raises(BuildFailed, match="No space left") as failed:
             realize(instantiate(big, size_bytes=300_000))
+        assert re.search(rf"[\d,]+ bytes are free on the file system of {small_disk}.*stagedml gc", str(failed.value))
         shutil.rmtree(failed.value.scratch)  # as the message says, what was written is kept there
         assert reader.read_store(store.layout.storage).findings == []
         assert realize(instantiate(toys.all_counted, "hello")) == rref
@@ -177,7 +179,7 @@ def test_a_full_disk_fails_the_build_and_leaves_the_store_valid(small_disk: Path
             while True:
                 file.write(b"x" * 512)
         for content in ("a", "b", "c"):
-            with pytest.raises((BuildError, StoreError), match="No space left"):
+            with pytest.raises((BuildError, StoreError), match=r"No space left.* bytes are free"):
                 realize(instantiate(toys.all_counted, content))
         assert reader.read_store(store.layout.storage).findings == []
         ballast.unlink()

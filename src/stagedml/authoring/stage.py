@@ -47,7 +47,7 @@ from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, SELF, Config
-from stagedml.core.refs import RealizationRef, is_valid_name, parse_dref
+from stagedml.core.refs import LONGEST_NAME, RealizationRef, is_valid_name, parse_dref
 from stagedml.errors import UsageError
 from stagedml.settings import read_settings
 from stagedml.store.layout import RESERVED_NAMES, UNHASHED
@@ -59,6 +59,8 @@ T = TypeVar("T")
 _EXEC = "stagedml-exec"
 #: `Exec[T]`: a parameter that says how a builder runs and is not part of what it builds.
 Exec = Annotated[T, _EXEC]
+
+_NAMES = f"names are made of letters, digits, `-` and `_`, up to {LONGEST_NAME} of them"
 
 
 class InvalidStage(UsageError):
@@ -209,7 +211,7 @@ class Stage(Generic[P, A]):
             self._refuse("give it a name: `@stage(..., name=...)`")
         for literal in self._read_template(self.name_template):
             if not is_valid_name(literal):
-                self._refuse(f"its name {self.name_template!r}: names are made of letters, digits, `-` and `_`")
+                self._refuse(f"its name {self.name_template!r}: {_NAMES}")
 
     def _read_template(self, template: str) -> list[str]:
         """Check the fields of a name or an output's path; returns the text between them."""
@@ -356,7 +358,7 @@ class Stage(Generic[P, A]):
             config[output_name] = [SELF, *_checked_parts(self._filled("/".join(path[1:]), parameters))]
         name = self._filled(self.name_template, parameters)
         if not is_valid_name(name):
-            self._refuse(f"its name comes out as {name!r}; names are made of letters, digits, `-` and `_`")
+            self._refuse(f"its name comes out as {name!r}; {_NAMES}")
         config["name"] = name
         config["stagedml"] = own
         return config

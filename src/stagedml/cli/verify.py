@@ -33,7 +33,7 @@ def _print(report: Report, done: list[str], *, repaired: bool) -> None:
     for line in done:
         print(f"{'repaired':<9} {line}")
     untracked = (
-        f", of which {report.untracked} built by Pylightnix, with nothing to compare" if report.untracked else ""
+        f", of which {report.untracked} built by Pylightnix, whose hash cannot be told" if report.untracked else ""
     )
     problems = len(report.findings)
     print(

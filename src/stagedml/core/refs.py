@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stagedml.errors import UsageError
 
+LONGEST_NAME = 200
 _HASH = r"[0-9a-f]{32}"
 _NAME = r"[a-zA-Z0-9_-]+"
 _DREF = re.compile(rf"dref:({_HASH})-({_NAME})\Z")
@@ -110,7 +111,8 @@ def is_rhash(text: str) -> bool:
 
 
 def is_valid_name(text: str) -> bool:
-    return _VALID_NAME.match(text) is not None
+    """Whether a derivation can have this name; a longer one would not fit into the names of files."""
+    return len(text) <= LONGEST_NAME and _VALID_NAME.match(text) is not None
 
 
 def dref_of(rref: str) -> str:

@@ -38,7 +38,7 @@ from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.settings import read_settings
 from stagedml.store import atomic, roots
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
-from stagedml.store.objects import DamagedFile, NotInStore, Store
+from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building, publish
 
 logger = logging.getLogger(__name__)
@@ -240,6 +240,9 @@ class _Run:
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
             self.observer.failed(node.dref, error)
             reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                reason += f"; {self.store.free_bytes():,} bytes are free on the file system of {self.store.layout.root}"
+                reason += ", `stagedml gc` shows what could go"
             raise BuildFailed(node.dref, reason, str(outpath)) from error
         except BaseException as error:
             self.observer.failed(node.dref, error)

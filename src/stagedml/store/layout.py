@@ -16,6 +16,7 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     live/<process>                           what a running process builds with or has realized
     scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
     scratch/config-*, staging-*              what is being declared
+    scratch/linking-*/                       equal files that are being linked
     downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
     quarantine/                              what was found damaged
 """
@@ -40,6 +41,10 @@ LOG_FOLDER = "__log__"
 #: How folders in `scratch` begin that are used for moments only, while something is declared.
 DECLARING_CONFIG = "config-"
 DECLARING_STAGES = "staging-"
+#: How the folders in `scratch` begin in which equal files are linked; and what in them is a symbolic link that "leads"
+#: to the reference of the realization whose folders are writable just now.
+LINKING = "linking-"
+LINKING_NOTE = "realization"
 
 UNHASHED = frozenset({BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER})
 #: Top-level names that a builder must not write: Pylightnix gives them a meaning.

@@ -22,7 +22,7 @@ from typing import TypeVar
 from stagedml.core import config as configs
 from stagedml.core.config import Config
 from stagedml.core.matchers import Candidate
-from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder, parse_rref
 from stagedml.errors import StoreError
 from stagedml.settings import Settings
 from stagedml.store import atomic, locks, metadata
@@ -34,6 +34,8 @@ from stagedml.store.layout import (
     DECLARING_CONFIG,
     DECLARING_STAGES,
     LAYOUT_VERSION,
+    LINKING,
+    LINKING_NOTE,
     Layout,
 )
 from stagedml.store.live import Claims
@@ -133,10 +135,11 @@ class Store:
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             if error.errno in FULL_DISK:
-                raise DiskFull(str(self.layout.storage), f"{error.strerror}{where}", self._free_bytes()) from error
+                raise DiskFull(str(self.layout.storage), f"{error.strerror}{where}", self.free_bytes()) from error
             raise StoreUnusable(str(self.layout.storage), f"{error.strerror}{where}") from error
 
-    def _free_bytes(self) -> int:
+    def free_bytes(self) -> int:
+        """How much may still be written to the store's file system; 0 if that cannot be told."""
         try:
             return atomic.free_bytes(self.layout.storage)
         except OSError:
@@ -178,12 +181,28 @@ class Store:
                 os.symlink(folder, mark)
 
     def _sweep(self) -> None:
-        """Remove what killed declarations left behind; they take moments, so what is a day old is nobody's."""
+        """Remove what killed declarations left behind; they take moments, so what is a day old is nobody's.
+
+        A realization in which a killed process was linking files is made read-only again.
+        """
         for item in os.scandir(self.layout.scratch):
+            if item.name.startswith(LINKING):
+                with contextlib.suppress(OSError, StoreUnusable):  # another user's
+                    self._end_linking(Path(item.path))
             if item.name.startswith((DECLARING_CONFIG, DECLARING_STAGES)):
                 with contextlib.suppress(OSError):  # another process sweeps, too, or it is another user's
                     if item.stat().st_mtime < time.time() - _DAY_S:
                         atomic.remove_tree(Path(item.path))
+
+    def _end_linking(self, entry: Path) -> None:
+        with locks.exclusive_if_free(self.layout.locks / f"{entry.name}.lock") as free:
+            if not free:
+                return
+            with contextlib.suppress(FileNotFoundError):  # nothing was writable, or it was collected since
+                ref = parse_rref(os.readlink(entry / LINKING_NOTE))
+                with self.publishing(ref.folder):
+                    atomic.make_read_only(self.layout.realization(ref))
+            atomic.remove_tree(entry)
 
     def __repr__(self) -> str:
         return f"Store({str(self.layout.storage)!r})"

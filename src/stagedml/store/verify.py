@@ -2,7 +2,7 @@
 
 `verify` reads everything and changes nothing. `repair` deletes nothing, either: what is damaged, and what belongs to
 nothing, goes to quarantine, so that the next realize builds anew; write bits are taken away again. A realization that
-Pylightnix published has no digests to compare with; its config and its context are looked at.
+Pylightnix published has no digests to compare with; it is compared with Pylightnix's own hash, where that can be told.
 
 Both may run while others read, build and publish: what looks half done is looked at again under the lock that
 publishing holds, and so is everything before it is moved.
@@ -11,6 +11,7 @@ publishing holds, and so is everything before it is moved.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
@@ -68,7 +69,7 @@ class Report:
 
     Attributes:
         realizations: how many were looked at.
-        untracked: how many of them Pylightnix published, whose bytes cannot be compared.
+        untracked: how many of them Pylightnix published and cannot be compared with its hash.
         size_bytes: of all files that were read.
         findings: what is wrong; in the order of references and paths.
     """
@@ -230,11 +231,37 @@ def _check(store: Store, ref: RealizationRef) -> _Checked:
             found(Kind.DAMAGED, context, "was changed")
         elif known is None and digest[:32] != ref.rhash:
             if not unreadable:  # no metadata at all: Pylightnix published it
-                return _Checked(tuple(findings), 0, False)
+                by_its_rule = pylightnix_whole(folder, ref.rhash)
+                if by_its_rule is False:
+                    found(Kind.DAMAGED, folder, "does not hash to its name by Pylightnix's rule")
+                return _Checked(tuple(findings), sum(entry.size for entry in entries), by_its_rule is not None)
             found(Kind.DAMAGED, folder, f"hashes to {digest[:32]}, and no metadata tells what was changed")
     for path in _writable(folder):
         found(Kind.WRITABLE, path, "has write bits")
     return _Checked(tuple(findings), sum(entry.size for entry in entries), True)
+
+
+def pylightnix_whole(folder: Path, rhash: str) -> bool | None:
+    """Whether a realization that Pylightnix published is as it was, as far as its own hash tells; None if it cannot.
+
+    That hash is SHA-256 over the contents of all files one after the other, those left out whose names begin with `_`.
+    The names do not enter it, and of several folders in one folder, which came first is not known any more.
+    """
+    hasher = hashlib.sha256()
+    certain = True
+    for top, folders, files in os.walk(folder):
+        certain = certain and len(folders) < 2
+        for name in sorted(files):
+            path = os.path.join(top, name)
+            if not name.startswith("_"):
+                if os.path.islink(path):
+                    hasher.update(os.fsencode(os.readlink(path)))
+                with open(path, "rb") as file:
+                    while data := file.read(1 << 20):
+                        hasher.update(data)
+    if hasher.hexdigest()[:32] == rhash:
+        return True
+    return False if certain else None
 
 
 def _check_context(store: Store, context: Mapping[str, list[str]], found: Callable[[str], None]) -> None:
