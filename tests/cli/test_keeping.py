@@ -1,0 +1,118 @@
+"""`stagedml gc`, `roots`, `why-alive` and `realize --out-link`, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stagedml.cli.main", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYLIGHTNIX_ROOT": str(tmp_path / "root"), "STAGEDML_DURABLE": "0", **environment},
+        )
+
+    return call
+
+
+def rref(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[0]
+
+
+def test_a_life_of_links_and_collections(run: Run, tmp_path: Path) -> None:
+    kept = rref(run("realize", "stagedml.testing.toys:all_counted", "hi", "--out-link", "exp/best"))
+    gone = rref(run("realize", "stagedml.testing.toys:text", "content=other"))
+    link = tmp_path / "root" / "roots" / "exp" / "best"
+    assert kept.split("-")[0].removeprefix("rref:") in os.readlink(link)
+
+    assert run("gc").stdout == "no realizations would go; 4 realizations kept\n"
+    planned = run("gc", "--grace", "0")
+    assert planned.returncode == 0
+    assert "1 realization of 5 B, which took 0.0 s to build, would go; 3 realizations kept" in planned.stdout
+    assert "stagedml gc --delete" in planned.stdout
+    assert len(json.loads(run("ls", "--json").stdout)) == 4
+
+    (reason,) = json.loads(run("why-alive", kept, "--json").stdout)[:1]
+    assert (reason["kind"], reason["name"], reason["path"]) == ("link", str(link), [kept])
+    assert f"link {link}" in run("why-alive", "upper").stdout
+
+    done = json.loads(run("gc", "--grace", "0", "--delete", "--json").stdout)
+    assert [row["rref"] for row in done["realizations"]] == [gone]
+    assert done["deleted"]
+    assert len(json.loads(run("ls", "--json").stdout)) == 3
+    assert run("verify").returncode == 0
+
+
+def test_links_are_listed_added_and_removed(run: Run, tmp_path: Path) -> None:
+    first = rref(run("realize", "stagedml.testing.toys:text"))
+    listed = run("roots")
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert "stagedml roots add NAME REF" in listed.stderr
+    place = run("roots", "add", "mine", "text").stdout.strip()
+    assert place == str(tmp_path / "root" / "roots" / "mine")
+    assert run("roots", "add", "./here", first[5:20]).stdout.strip() == str(tmp_path / "here")
+    links = json.loads(run("roots", "--json").stdout)
+    assert [link["ref"] for link in links] == [first, first]
+    assert first in run("roots").stdout
+    assert run("roots", "rm", "mine").returncode == 0
+    assert run("roots", "rm", "mine").returncode == 2
+    assert len(json.loads(run("roots", "--json").stdout)) == 1
+
+
+def test_a_store_without_links_is_not_emptied(run: Run) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    refused = run("gc", "--grace", "0", "--delete")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "no link keeps anything" in refused.stderr
+    assert len(json.loads(run("ls", "--json").stdout)) == 1
+
+
+def test_stages_may_be_kept_by_name(run: Run) -> None:
+    rref(run("realize", "stagedml.testing.toys:all_counted", "hi"))
+    gone = rref(run("realize", "stagedml.testing.toys:text", "content=other"))
+    spec = "stagedml.testing.toys:all_counted hi"
+    by_option = json.loads(run("gc", "--grace", "0", "--json", "--keep", spec).stdout)
+    by_setting = json.loads(run("gc", "--grace", "0", "--json", STAGEDML_KEEP=f"{spec};").stdout)
+    by_reference = json.loads(run("gc", "--grace", "0", "--json", "--keep", gone).stdout)
+    assert [row["rref"] for row in by_option["realizations"]] == [gone]
+    assert [row["rref"] for row in by_setting["realizations"]] == [gone]
+    assert by_reference["kept"] == 1
+    assert run("gc", "--keep", "all_nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--grace", "soon"], "'soon' is no length of time"),
+        (["--max-size", "big"], "'big' is no size"),
+        (["--keep-best", ":x"], "METRIC:N"),
+    ],
+)
+def test_bad_policies_are_refused(run: Run, arguments: list[str], problem: str) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    refused = run("gc", *arguments)
+    assert refused.returncode == 2
+    assert problem in refused.stderr
+
+
+def test_a_link_in_the_way_is_told_before_anything_is_built(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("mine")
+    refused = run("realize", "stagedml.testing.toys:text", "--out-link", "./there")
+    assert refused.returncode == 2
+    assert "something that is no link is there" in refused.stderr
+    assert run("ls", "--json").stdout.strip() == "[]"
