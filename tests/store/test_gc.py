@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ from stagedml import (
     why_alive,
 )
 from stagedml.authoring.session import Storage
-from stagedml.core.refs import parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.engine.realize import BuildFailed
 from stagedml.settings import read_settings
 from stagedml.store import atomic
@@ -621,3 +622,48 @@ def test_a_store_that_pylightnix_filled_is_collected(tmp_path: Path) -> None:
         assert done.realizations == (other,)
         assert set(pylightnix.allrrefs(S=Storage.of(store))) == present(store)
         assert verify(store).findings == ()
+
+
+def test_a_source_that_was_pinned_of_late_is_kept_before_anything_is_built(store: Store) -> None:
+    source = realize(instantiate(toys.text, content="mine"))
+    lrealize(instantiate(toys.text, content="kept"))
+    instantiate(lambda: pinned(source, toys.Text))
+    store.claims.forget()
+    later = time.time() + DAY_S - 60
+    for path in (store.layout.context(parse_rref(source)), store.layout.metadata_of(parse_rref(source))):
+        os.utime(path, (1, 1))
+    assert plan_gc(store, now=later).realizations == ()
+    assert plan_gc(store, NOW).realizations == (source,)
+
+
+def test_a_second_store_initialize_keeps_what_the_first_one_claimed(tmp_path: Path) -> None:
+    script = (
+        "from stagedml import *\nfrom stagedml.testing import toys\n"
+        "store_initialize(); rref = realize(instantiate(toys.text)); store_initialize()\n"
+        "import gc as memory; memory.collect()\n"
+        "print(len(gc(policy=Policy(grace_s=0)).plan.realizations))"
+    )
+    environment = {**os.environ, "PYLIGHTNIX_ROOT": str(tmp_path), "STAGEDML_DURABLE": "0"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout == "0\n"
+
+
+def test_verify_is_not_misled_by_what_is_collected_while_it_reads(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lrealize(instantiate(toys.text, content="kept"))
+    node("b", "a")
+    store.claims.forget()
+    plan = plan_gc(store, NOW)
+    derivations, listed = store.derivations(), store.realizations
+
+    def then_collected(ref: DerivationRef) -> list[RealizationRef]:
+        found = listed(ref)
+        if ref == derivations[-1]:
+            monkeypatch.undo()
+            assert collect(store, plan).realizations
+        return found
+
+    monkeypatch.setattr(store, "realizations", then_collected)
+    report = verify(store)
+    assert (report.findings, report.realizations) == ((), 3)

@@ -57,6 +57,8 @@ def store_initialize(
     global _default
     store = Store.open(settings or read_settings(root=root, storage=storage, tmp=tmp))
     with _lock:
+        if _default is not None and _default.layout.live == store.layout.live:
+            store.claims = _default.claims  # what this process realized stays claimed
         _default = store
 
 
@@ -90,4 +92,8 @@ def store_of(storage: StorageSettings | None) -> Store:
         return current_store()
     if isinstance(storage, Storage):
         return storage.store
-    return Store.open(read_settings(root=storage.root, storage=storage.storage, tmp=storage.tmpdir))
+    settings = read_settings(root=storage.root, storage=storage.storage, tmp=storage.tmpdir)
+    store = _moment.get() or _default
+    if store is not None and (store.layout.storage, store.layout.tmp) == (settings.storage, settings.tmp):
+        return store
+    return Store.open(settings)

@@ -203,17 +203,31 @@ class _Run:
             return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
 
         decision = self.store.claiming(lambda: look(node.forced), lambda found: found.selected)
-        for instance in decision.build:
+        built = False
+        while decision.build and not built:  # once, unless what others built was collected before it was claimed
+            built = self._build_missing(node, inputs, decision.build, look)
+            decision = self.store.claiming(lambda: look(False), lambda found: found.selected)
+        if not decision.selected:
+            raise MatcherUnsatisfied(node.dref, repr(node.matcher))
+        return decision.selected
+
+    def _build_missing(
+        self,
+        node: _Node,
+        inputs: Mapping[str, tuple[str, ...]],
+        instances: Iterable[int],
+        look: Callable[[bool], Decision],
+    ) -> bool:
+        """Build instances, but for those that another process builds meanwhile; returns whether any was built here."""
+        built = False
+        for instance in instances:
             with building(
                 self.store, node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
             ) as scratch:
                 if node.forced or instance in look(False).build:
                     self._build(node, inputs, instance, scratch)
-        if decision.build:
-            decision = self.store.claiming(lambda: look(False), lambda found: found.selected)
-        if not decision.selected:
-            raise MatcherUnsatisfied(node.dref, repr(node.matcher))
-        return decision.selected
+                    built = True
+        return built
 
     def _build(self, node: _Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
         outpath = begin_build(self.store, scratch)

@@ -274,7 +274,7 @@ class _Reach:
     def __init__(self, store: Store, inventory: _Inventory) -> None:
         self._store = store
         self._inventory = inventory
-        self._pins = _pins(store.layout)
+        self.pins = _pins(store.layout)
         self.kept: set[str] = set()
         self.derivations: set[str] = set()  #: folders; with or without realizations
 
@@ -299,13 +299,13 @@ class _Reach:
                 continue
             new.add(rref)
             for dref, rrefs in self._context(rref).items():
-                source = self._pins.get(dref[5:])
+                source = self.pins.get(dref[5:])
                 if source is not None:
                     pending.append(source)
                 for other in rrefs:
                     if other not in new and self._inventory.has(other):
                         new.add(other)
-            source = self._pins.get(rref[38:])
+            source = self.pins.get(rref[38:])
             if source is not None:
                 pending.append(source)
         return new
@@ -383,14 +383,17 @@ def plan_gc(
             hours = (now - traits[rref].published) / 3600
             roots.append(Root(rref, RootKind.YOUNG, f"published {hours:.1f} hours ago"))
             reach.keep(rref)
+    unbuilt = {folder for folder, hashes in inventory.realizations.items() if not hashes}
+    declared = {folder for folder in unbuilt if now - _changed(layout.storage / folder) < policy.grace_s}
+    for folder in declared & reach.pins.keys():
+        roots.append(Root(reach.pins[folder], RootKind.YOUNG, f"pinned by dref:{folder}, which was declared of late"))
+        reach.keep(reach.pins[folder])
     for root in _by_policy(store, policy, reach, {rref: seen.published for rref, seen in traits.items()}):
         roots.append(root)
         reach.keep(root.ref)
 
     doomed = sorted(present - reach.kept, key=lambda rref: (-traits[rref].context_bytes, rref))
     alive = {rref[38:] for rref in reach.kept} | reach.derivations
-    unbuilt = {folder for folder, hashes in inventory.realizations.items() if not hashes} - alive
-    declared = {folder for folder in unbuilt if now - _changed(layout.storage / folder) < policy.grace_s}
     alive |= _with_inputs(store, declared | (reach.derivations & inventory.realizations.keys()), alive)
     built = list(dict.fromkeys(rref[38:] for rref in reversed(doomed)))  # by what each has last in that order
     derivations = [*_dependents_first(store, unbuilt - alive), *reversed(built)]

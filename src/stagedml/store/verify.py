@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
@@ -120,6 +120,8 @@ def verify(
                 on_progress(len(checked), len(chosen))
     for result in checked:
         findings += result.findings
+    if refs is None:
+        findings = [finding for finding in findings if not _was_collected(store, finding)]
     return Report(
         realizations=len(checked),
         untracked=sum(not result.tracked for result in checked),
@@ -165,6 +167,13 @@ def repair(store: Store, report: Report) -> list[str]:
                 if finding in now or (collected and path.exists()):
                     done.append(f"{path}: moved to {store.quarantine(path)}")
     return done
+
+
+def _was_collected(store: Store, finding: Finding) -> bool:
+    """Whether what was found is about something that was deleted as a whole meanwhile."""
+    if is_rref(finding.ref):
+        return not store.layout.realization(parse_rref(finding.ref)).is_dir()
+    return is_dref(finding.ref) and not store.layout.derivation(parse_dref(finding.ref)).is_dir()
 
 
 _LEFT = "was not published, or not deleted, to the end"
