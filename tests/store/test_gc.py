@@ -44,7 +44,8 @@ from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_
 from stagedml.engine.realize import BuildFailed
 from stagedml.settings import read_settings
 from stagedml.store import atomic
-from stagedml.store.gc import DAY_S, Collected, NoRoots, Policy, RootKind, StillNeeded, collect, describe, plan_gc
+from stagedml.store.gc import Collected, NoRoots, Policy, RootKind, StillNeeded, collect, describe, plan_gc
+from stagedml.store.leftovers import DAY_S
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building
 from stagedml.store.verify import Kind, verify

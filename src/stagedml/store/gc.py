@@ -16,37 +16,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-import stat
 import time
 import uuid
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 from stagedml.core import config as configs
 from stagedml.core.refs import (
     DerivationRef,
     RealizationRef,
     is_dref,
-    is_folder,
-    is_rhash,
     is_rref,
     parse_rref,
 )
 from stagedml.errors import StoreError, UsageError
-from stagedml.store import atomic, live, locks
-from stagedml.store.layout import CONTEXT_FILE, DECLARING_CONFIG, DECLARING_STAGES, Layout
-from stagedml.store.metadata import Metadata, UnreadableMetadata
+from stagedml.store import atomic, live
+from stagedml.store.layout import CONTEXT_FILE, Layout
+from stagedml.store.leftovers import (
+    DAY_S,
+    Ages,
+    Leftover,
+    apart,
+    changed,
+    leftovers,
+    remove_path,
+    sweep,
+    sweep_locks,
+    unlink_if_there,
+)
 from stagedml.store.objects import DamagedFile, NotInStore, Store
+from stagedml.store.reach import Inventory, Reach, known_metadata, path_between, pins_of, take_inventory
 from stagedml.store.roots import links
-
-DAY_S = 86_400.0
-_COLLECTED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # what a collection set apart, and did not come to delete
 
 
 class NoRoots(UsageError):
@@ -121,20 +124,9 @@ class Policy:
     resumable_s: float = 14 * DAY_S
     quarantine_s: float = 30 * DAY_S
 
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Something in the store that is no realization and that nobody works on any more.
-
-    Attributes:
-        kind: `scratch`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix` or `metadata`.
-        path: the file or folder, absolute.
-        age_s: how long ago the last change in it was, in seconds.
-    """
-
-    kind: str
-    path: str
-    age_s: float
+    @property
+    def ages(self) -> Ages:
+        return Ages(self.grace_s, self.scratch_s, self.resumable_s, self.quarantine_s)
 
 
 @dataclass(frozen=True)
@@ -202,44 +194,6 @@ class Collected:
 # -- what there is ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Inventory:
-    """The names in a storage."""
-
-    realizations: dict[str, list[str]]  #: folder of a derivation -> hashes
-    interrupted: list[str]  #: paths of folders that end in `.tmp`
-
-    def rrefs_of(self, folder: str) -> list[str]:
-        return [f"rref:{rhash}-{folder}" for rhash in self.realizations.get(folder, ())]
-
-    def has(self, rref: str) -> bool:
-        return rref[38:] in self.realizations and rref[5:37] in self.realizations[rref[38:]]
-
-
-def _take_inventory(layout: Layout) -> _Inventory:
-    storage = os.fspath(layout.storage)
-    realizations: dict[str, list[str]] = {}
-    interrupted: list[str] = []
-    for folder in os.listdir(storage):
-        path = f"{storage}/{folder}"
-        if not is_folder(folder):
-            if folder.endswith(".tmp"):
-                interrupted.append(path)
-            continue
-        try:
-            names = os.listdir(path)
-        except (NotADirectoryError, FileNotFoundError):
-            continue
-        hashes = []
-        for name in names:
-            if len(name) == 32 and is_rhash(name):
-                hashes.append(name)
-            elif name.endswith(".tmp"):
-                interrupted.append(f"{path}/{name}")
-        realizations[folder] = hashes
-    return _Inventory(realizations, interrupted)
-
-
 @dataclass(frozen=True, slots=True)
 class _Traits:
     """What two looks at a realization tell.
@@ -268,80 +222,6 @@ def _traits(storage: str, metadata: str, rref: str) -> _Traits:
 # -- what keeps it ----------------------------------------------------------------------------------------------------
 
 
-class _Reach:
-    """What is kept so far, and the realizations behind it."""
-
-    def __init__(self, store: Store, inventory: _Inventory) -> None:
-        self._store = store
-        self._inventory = inventory
-        self.pins = _pins(store.layout)
-        self.kept: set[str] = set()
-        self.derivations: set[str] = set()  #: folders; with or without realizations
-
-    def keep(self, ref: str) -> None:
-        """Keep a realization, or a derivation and all of its realizations, and everything behind."""
-        self._take(self.behind(ref), ref)
-
-    def _take(self, rrefs: set[str], ref: str) -> None:
-        self.kept |= rrefs
-        if is_dref(ref):
-            self.derivations.add(ref[5:])
-
-    def behind(self, ref: str) -> set[str]:
-        """What would be kept besides what is kept already."""
-        new: set[str] = set()
-        pending = [ref] if is_rref(ref) else self._inventory.rrefs_of(ref[5:])
-        while pending:
-            rref = pending.pop()
-            if rref in new or rref in self.kept:
-                continue
-            if not self._inventory.has(rref):
-                continue
-            new.add(rref)
-            for dref, rrefs in self._context(rref).items():
-                source = self.pins.get(dref[5:])
-                if source is not None:
-                    pending.append(source)
-                for other in rrefs:
-                    if other not in new and self._inventory.has(other):
-                        new.add(other)
-            source = self.pins.get(rref[38:])
-            if source is not None:
-                pending.append(source)
-        return new
-
-    def _context(self, rref: str) -> Mapping[str, Iterable[str]]:
-        try:
-            return self._store.context(parse_rref(rref))
-        except (NotInStore, DamagedFile) as error:
-            known = _metadata(self._store, rref)
-            if known is None:
-                raise DamagedFile(
-                    str(self._store.layout.context(parse_rref(rref))), "so what it rests on is unknown"
-                ) from error
-        found: dict[str, list[str]] = {}  # its file is damaged or gone; metadata tells the direct inputs
-        for dref, rrefs in known.inputs.items():
-            found.setdefault(dref, []).extend(rrefs)
-            for other in filter(self._inventory.has, rrefs):
-                for inner, inners in self._context(other).items():
-                    found.setdefault(inner, []).extend(inners)
-        return found
-
-
-def _pins(layout: Layout) -> dict[str, str]:
-    try:
-        return {folder: os.readlink(layout.pins / folder) for folder in os.listdir(layout.pins)}
-    except FileNotFoundError:
-        return {}
-
-
-def _metadata(store: Store, rref: str) -> Metadata | None:
-    try:
-        return store.metadata(parse_rref(rref))
-    except UnreadableMetadata:
-        return None
-
-
 def plan_gc(
     store: Store,
     policy: Policy | None = None,
@@ -364,8 +244,8 @@ def plan_gc(
     policy = policy or Policy()
     now = time.time() if now is None else now
     layout = store.layout
-    inventory = _take_inventory(layout)
-    reach = _Reach(store, inventory)
+    inventory = take_inventory(layout)
+    reach = Reach(store, inventory)
     roots = [Root(link.ref, RootKind.LINK, link.path) for link in links(layout) if link.ref]
     roots += [Root(ref, RootKind.NAMED, why) for ref, why in (named or {}).items()]
     roots = [root for root in roots if _is_there(inventory, root.ref)]
@@ -384,7 +264,7 @@ def plan_gc(
             roots.append(Root(rref, RootKind.YOUNG, f"published {hours:.1f} hours ago"))
             reach.keep(rref)
     unbuilt = {folder for folder, hashes in inventory.realizations.items() if not hashes}
-    declared = {folder for folder in unbuilt if now - _changed(layout.storage / folder) < policy.grace_s}
+    declared = {folder for folder in unbuilt if now - changed(layout.storage / folder) < policy.grace_s}
     for folder in declared & reach.pins.keys():
         roots.append(Root(reach.pins[folder], RootKind.YOUNG, f"pinned by dref:{folder}, which was declared of late"))
         reach.keep(reach.pins[folder])
@@ -403,7 +283,7 @@ def plan_gc(
         roots=tuple(roots),
         realizations=tuple(doomed),
         derivations=tuple(f"dref:{folder}" for folder in derivations if folder not in alive),
-        leftovers=tuple(_leftovers(layout, inventory, policy, now)),
+        leftovers=tuple(leftovers(layout, inventory, policy.ages, now)),
         kept=len(present) - len(doomed),
         rootless=rootless,
     )
@@ -438,11 +318,11 @@ def _is_ref(text: str) -> bool:
     return is_rref(text) or is_dref(text)
 
 
-def _is_there(inventory: _Inventory, ref: str) -> bool:
+def _is_there(inventory: Inventory, ref: str) -> bool:
     return inventory.has(ref) if is_rref(ref) else ref[5:] in inventory.realizations
 
 
-def _by_policy(store: Store, policy: Policy, reach: _Reach, published: Mapping[str, float]) -> Iterator[Root]:
+def _by_policy(store: Store, policy: Policy, reach: Reach, published: Mapping[str, float]) -> Iterator[Root]:
     """Roots that a policy adds, one after the other; each is kept before the next one is asked for."""
     lost = sorted(published.keys() - reach.kept)
     if policy.keep_latest:
@@ -474,69 +354,15 @@ def _by_derivation(rrefs: Iterable[str]) -> dict[str, list[str]]:
 
 def _metric(store: Store, rref: str, key: str) -> float | None:
     ref = parse_rref(rref)
-    return store.candidate(ref, _metadata(store, rref)).metric("metrics.json", key)
+    return store.candidate(ref, known_metadata(store, rref)).metric("metrics.json", key)
 
 
 def _size(store: Store, rref: str) -> int:
-    known = _metadata(store, rref)
+    known = known_metadata(store, rref)
     if known is not None:
         return known.size_bytes
     folders = atomic.folders_below(store.layout.realization(parse_rref(rref)))
     return sum(item.stat(follow_symlinks=False).st_size for _, others in folders for item in others)
-
-
-# -- what else lies around --------------------------------------------------------------------------------------------
-
-
-def _leftovers(layout: Layout, inventory: _Inventory, policy: Policy, now: float) -> Iterator[Leftover]:
-    def old(kind: str, paths: Iterable[str], limit_s: float) -> Iterator[Leftover]:
-        for path in sorted(paths):
-            age_s = now - _changed(Path(path))
-            if age_s >= limit_s:
-                yield Leftover(kind, path, age_s)
-
-    scratch = _paths_in(layout.scratch)
-    declaring = [path for path in scratch if os.path.basename(path).startswith((DECLARING_CONFIG, DECLARING_STAGES))]
-    collected = [path for path in inventory.interrupted if _COLLECTED.search(path)]
-    yield from old("interrupted", collected, 0)
-    yield from old("interrupted", set(inventory.interrupted) - set(collected), policy.grace_s)
-    yield from old("declaring", declaring, DAY_S)
-    builds = [path for path in scratch if path not in set(declaring) and not locks.is_held(_lock_of(layout, path))]
-    yield from old("scratch", builds, policy.scratch_s)
-    yield from old("download", _paths_in(layout.all_downloads), policy.resumable_s)
-    yield from old("quarantine", _paths_in(layout.quarantine), policy.quarantine_s)
-    yield from old("pylightnix", _paths_in(layout.tmp), policy.scratch_s)
-    with contextlib.suppress(FileNotFoundError):
-        orphans = set(os.listdir(layout.metadata)) - inventory.realizations.keys()
-        yield from old("metadata", (f"{layout.metadata}/{name}" for name in orphans), policy.grace_s)
-
-
-def _paths_in(folder: Path) -> list[str]:
-    try:
-        return [f"{folder}/{name}" for name in os.listdir(folder)]
-    except FileNotFoundError:
-        return []
-
-
-def _lock_of(layout: Layout, scratch: str) -> Path:
-    return layout.locks / f"{os.path.basename(scratch)}.lock"
-
-
-def _changed(path: Path) -> float:
-    """When anything in a file or folder changed last, seconds since the epoch. What is gone changed now."""
-    try:
-        status = os.lstat(path)
-        latest = status.st_mtime
-        if stat.S_ISDIR(status.st_mode):
-            for folder, others in atomic.folders_below(path):
-                latest = max(latest, os.lstat(folder).st_mtime)
-                for item in others:
-                    latest = max(latest, item.stat(follow_symlinks=False).st_mtime)
-    except PermissionError:
-        return latest
-    except OSError:
-        return time.time()
-    return latest
 
 
 # -- telling and doing ------------------------------------------------------------------------------------------------
@@ -548,7 +374,7 @@ def describe(store: Store, plan: GcPlan, *, now: float | None = None) -> list[Do
     storage, metadata = os.fspath(store.layout.storage), os.fspath(store.layout.metadata)
     rows = []
     for rref in plan.realizations:
-        known = _metadata(store, rref)
+        known = known_metadata(store, rref)
         age_s = now - _traits(storage, metadata, rref).published
         if known is None:
             rows.append(Doomed(rref, _size(store, rref), age_s, None, True))
@@ -584,26 +410,26 @@ def collect(
         planned = frozenset(plan.derivations)
         derivations = [dref for dref in again.derivations if dref in planned]
         with store.own_errors():
-            leftovers = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
-            trash = [_apart(leftover.path) for leftover in leftovers]  # others may make these names anew
-            trash += _set_apart(store.layout, doomed, derivations)
+            swept = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
+            trash = [apart(leftover.path) for leftover in swept]  # others may make these names anew
+            trash += _setapart(store.layout, doomed, derivations)
             live.forget_dead(store.layout.live)
     with store.own_errors():
         for path in trash:
-            _remove(path)
-        others = [leftover for leftover in again.leftovers if leftover not in leftovers]
-        leftovers += [leftover for leftover in others if _sweep(store.layout, leftover)]
-        _sweep_locks(store.layout)
+            remove_path(path)
+        others = [leftover for leftover in again.leftovers if leftover not in swept]
+        swept += [leftover for leftover in others if sweep(store.layout, leftover)]
+        sweep_locks(store.layout)
     return Collected(
         realizations=tuple(doomed),
         derivations=tuple(derivations),
-        leftovers=tuple(leftovers),
+        leftovers=tuple(swept),
         spared=tuple(rref for rref in plan.realizations if rref not in still),
         freed_bytes=max(0, shutil.disk_usage(store.layout.storage).free - before),
     )
 
 
-def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> list[str]:
+def _setapart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> list[str]:
     """Rename what is to go, so that nobody finds it; returns where it is. The caller is alone in the store.
 
     Both come dependents first. What is renamed stays in its folder, which takes no space, and no right that its owner
@@ -611,7 +437,7 @@ def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> li
     """
     storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
     whole = dict.fromkeys(dref[5:] for dref in drefs)
-    pins = _pins(layout)
+    pins = pins_of(layout)
     mark = f"{uuid.uuid4().hex[:8]}.tmp"
     trash = []
     for rref in rrefs:
@@ -623,7 +449,7 @@ def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> li
             if folder not in whole:
                 trash.append(apart)
         if folder not in whole:
-            _unlink(f"{metadata}/{folder}/{rhash}.json")
+            unlink_if_there(f"{metadata}/{folder}/{rhash}.json")
     for folder in whole:
         for top in (storage, metadata):
             apart = f"{top}/{folder[:64]}.{mark}"
@@ -631,46 +457,8 @@ def _set_apart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> li
                 os.rename(f"{top}/{folder}", apart)
                 trash.append(apart)
         if folder in pins:
-            _unlink(f"{layout.pins}/{folder}")
+            unlink_if_there(f"{layout.pins}/{folder}")
     return trash
-
-
-def _apart(path: str) -> str:
-    """Give a leftover a name of its own; returns it."""
-    folder, name = os.path.split(path)
-    apart = f"{folder}/{name[:64]}.{uuid.uuid4().hex[:8]}.tmp"
-    os.rename(path, apart)
-    return apart
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _sweep(layout: Layout, leftover: Leftover) -> bool:
-    """Delete a leftover; False if somebody works on it again."""
-    if leftover.kind != "scratch":
-        _remove(leftover.path)
-        return True
-    with locks.exclusive_if_free(_lock_of(layout, leftover.path)) as free:
-        if free:
-            _remove(leftover.path)
-    return free
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        atomic.remove_tree(path)
-    else:
-        _unlink(path)
-
-
-def _sweep_locks(layout: Layout) -> None:
-    """Remove lock files that killed processes left."""
-    for path in _paths_in(layout.locks):
-        with locks.exclusive_if_free(Path(path)):
-            pass
 
 
 # -- single realizations ----------------------------------------------------------------------------------------------
@@ -685,40 +473,14 @@ def why_alive(
     """
     store.path(ref)
     plan = plan_gc(store, policy, named=named)
-    inventory = _take_inventory(store.layout)
+    inventory = take_inventory(store.layout)
     found = []
     for root in plan.roots:
         starts = [root.ref] if is_rref(root.ref) else inventory.rrefs_of(root.ref[5:])
-        path = _path(store, starts, str(ref))
+        path = path_between(store, starts, str(ref))
         if path is not None:
             found.append((root, path))
     return found
-
-
-def _path(store: Store, starts: Collection[str], goal: str) -> tuple[str, ...] | None:
-    """A shortest path from one of several realizations to another one, by direct inputs and pins."""
-    pins = _pins(store.layout)
-    came_from: dict[str, str] = dict.fromkeys(starts, "")
-    pending = deque(starts)
-    while pending:
-        rref = pending.popleft()
-        if rref == goal:
-            path = [rref]
-            while came_from[path[-1]]:
-                path.append(came_from[path[-1]])
-            return tuple(reversed(path))
-        try:
-            inputs = store.inputs_of(parse_rref(rref), _metadata(store, rref))
-        except (NotInStore, DamagedFile):
-            continue
-        nexts = [other for rrefs in inputs.values() for other in rrefs]
-        if rref[38:] in pins:
-            nexts.append(pins[rref[38:]])
-        for other in nexts:
-            if other not in came_from:
-                came_from[other] = rref
-                pending.append(other)
-    return None
 
 
 def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = False) -> tuple[str, ...]:
@@ -743,7 +505,7 @@ def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = F
         if not force:
             _check_unneeded(store, going, str(ref))
         with store.own_errors():
-            trash = _set_apart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
+            trash = _setapart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
     with store.own_errors():
         for path in trash:
             atomic.remove_tree(path)
@@ -757,7 +519,7 @@ def _check_unneeded(store: Store, going: Collection[str], ref: str) -> None:
         if needed in kept:
             raise StillNeeded(needed, kept[needed])
     wanted = frozenset(going)
-    pins = _pins(store.layout)
+    pins = pins_of(store.layout)
     for derivation in store.derivations():
         if pins.get(derivation.folder) in wanted:
             raise StillNeeded(str(pins[derivation.folder]), f"{derivation} pins it")
