@@ -95,6 +95,17 @@ def test_an_interrupted_publish_is_in_no_unprivileged_users_way(nobody_path: Pat
     as_nobody(check, nobody_path, fault, False)
 
 
+def test_a_durable_publish_syncs_once_before_the_rename_and_the_folder_after_it(tmp_path: Path) -> None:
+    with using_store(opened(tmp_path, durable=True)):
+        target = instantiate(toys.text, content="hello")
+        calls = count_calls(lambda: realize(target))
+    (sync,) = [index for index, call in enumerate(calls) if call.startswith("syncfs")]
+    (into_place,) = [index for index, call in enumerate(calls) if call.startswith("rename") and call.endswith(".tmp")]
+    (folder,) = [index for index, call in enumerate(calls) if call.startswith("fsync")]
+    assert sync < into_place < folder
+    assert not any(call.startswith(("write", "chmod", "replace")) for call in calls[sync:into_place])
+
+
 def test_a_killed_declaration_leaves_nothing_or_the_whole(store: Store) -> None:
     def declare() -> None:
         instantiate(toys.text, content="new")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ from stagedml import (
 from stagedml.authoring.session import Storage
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.engine.realize import BuildFailed
+from stagedml.engine.realize import plan as make_plan
+from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.gc import Collected, NoRoots, Policy, RootKind, StillNeeded, collect, describe, plan_gc
@@ -418,6 +421,34 @@ def test_collecting_while_others_build_breaks_nothing(tmp_path: Path) -> None:
         assert rounds > 3
         collected(store)
         assert len(present(store)) == 1
+
+
+def test_readers_wait_for_no_collector_and_who_waits_says_for_whom(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = instantiate(toys.all_counted)
+    rref = realize(target)
+    done: list[str] = []
+
+    def read() -> None:
+        with using_store(store):
+            assert mklens(rref).counts.H.val == 1.0
+            assert not make_plan(target).builds
+            assert verify(store).findings == ()
+            assert len(views.ls(store)) == 3
+            assert views.show(store, views.find(store, "count")).rref == rref
+            done.append("read")
+            realize(target)
+            done.append("realized")
+
+    caplog.set_level("INFO", logger="stagedml")
+    reader_thread = threading.Thread(target=read)
+    with store.alone():
+        reader_thread.start()
+        until(lambda: f"waiting for process {os.getpid()}" in caplog.text)
+        assert done == ["read"]
+    reader_thread.join(60)
+    assert done == ["read", "realized"]
 
 
 # -- single realizations ----------------------------------------------------------------------------------------------

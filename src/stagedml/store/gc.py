@@ -240,14 +240,18 @@ def plan_gc(
     Raises:
         RootsUnknown: links cannot be looked for.
         DamagedFile: what is behind a root cannot be told; `stagedml verify` says more.
+        StoreUnusable: a part of the store cannot be read.
     """
-    policy = policy or Policy()
-    now = time.time() if now is None else now
+    with store.own_errors():
+        return _plan(store, policy or Policy(), named or {}, time.time() if now is None else now)
+
+
+def _plan(store: Store, policy: Policy, named: Mapping[str, str], now: float) -> GcPlan:
     layout = store.layout
     inventory = take_inventory(layout)
     reach = Reach(store, inventory)
     roots = [Root(link.ref, RootKind.LINK, link.path) for link in links(layout) if link.ref]
-    roots += [Root(ref, RootKind.NAMED, why) for ref, why in (named or {}).items()]
+    roots += [Root(ref, RootKind.NAMED, why) for ref, why in named.items()]
     roots = [root for root in roots if _is_there(inventory, root.ref)]
     rootless = not roots
     roots += [Root(ref, RootKind.PROCESS, process) for process, ref in live.claimed(layout.live) if _is_ref(ref)]

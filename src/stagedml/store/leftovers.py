@@ -57,6 +57,8 @@ class Leftover:
 
 
 def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> Iterator[Leftover]:
+    """Everything that is old enough for its kind, and that nobody works on."""
+
     def old(kind: str, paths: Iterable[str], limit_s: float) -> Iterator[Leftover]:
         for path in sorted(paths):
             age_s = now - changed(Path(path))
@@ -92,6 +94,7 @@ def _lock_of(layout: Layout, scratch: str) -> Path:
 
 def changed(path: Path) -> float:
     """When anything in a file or folder changed last, seconds since the epoch. What is gone changed now."""
+    latest = time.time()
     try:
         status = os.lstat(path)
         latest = status.st_mtime
