@@ -36,6 +36,12 @@ def blob(build: Build, *, label: str, byte: int = 0, blob: RefPath = output("blo
     build.path(blob).write_bytes(bytes([byte]) * SIZE)
 
 
+@stage(Blob, name="big")
+def big(build: Build, *, blob: RefPath = output("blob")) -> None:
+    """Write a lot."""
+    build.path(blob).write_bytes(bytes(100_000))
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = main(arguments)
     captured = capsys.readouterr()
@@ -86,26 +92,16 @@ def test_du_tells_apparent_real_and_shared_bytes(capsys: pytest.CaptureFixture[s
 
 def test_du_prints_the_largest_first_and_totals(capsys: pytest.CaptureFixture[str], root: str, store: Store) -> None:
     with using_store(store):
-        realize(instantiate(Big.blob, label="big"))
+        realize(instantiate(big))
     run(capsys, "dedup", "--root", root)
     code, out, err = run(capsys, "du", "--root", root)
     assert (code, err) == (0, "")
     header, first, *rest = lines(out)
     assert header == ["NAME", "HASH", "SIZE", "ON", "DISK", "SHARED"]
-    assert first[0] == "big-big"
+    assert first[0] == "big"
     assert sum("8.0" in line and "KiB" in line for line in rest) == 3
     total = next(index for index, line in enumerate(rest) if line[0] == "TOTAL")
     assert [line[0] for line in rest[total + 1 :]] == ["5", "derivations", "metadata"]
-
-
-class Big:
-    """A stage that the fixture does not have."""
-
-    @staticmethod
-    @stage(Blob, name="big-{label}")
-    def blob(build: Build, *, label: str, blob: RefPath = output("blob")) -> None:
-        """Write a lot."""
-        build.path(blob).write_bytes(os.urandom(100_000))
 
 
 def test_du_of_some_realizations_leaves_out_the_others(capsys: pytest.CaptureFixture[str], root: str) -> None:
@@ -155,6 +151,20 @@ def test_du_knows_sparse_files_links_and_what_lies_beside(capsys: pytest.Capture
     assert row.apparent_bytes > 1 << 24 > row.real_bytes
     others = {other.kind: other.apparent_bytes for other in found.others}
     assert others["quarantine"] == others["downloads"] == others["scratch"] == SIZE
+
+
+def test_shared_bytes_do_not_count_names_within_a_realization(store: Store) -> None:
+    @stage(Blob, name="twice")
+    def twice(build: Build, *, blob: RefPath = output("blob")) -> None:
+        build.path(blob).write_bytes(bytes(SIZE))
+        os.link(build.path(blob), build.outpath / "again")
+
+    with using_store(store):
+        ref = parse_rref(realize(instantiate(twice)))
+    (row,) = du.usage(store, [ref]).realizations
+    assert row.apparent_bytes > 2 * SIZE
+    assert row.shared_bytes == 0
+    assert row.real_bytes == du.usage(store).real_bytes
 
 
 def test_du_counts_realizations_of_pylightnix(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -249,17 +259,3 @@ def test_both_refuse_a_store_that_is_not_there(capsys: pytest.CaptureFixture[str
         assert code == EXIT_FAILED
         assert "nowhere" in err
         assert not (tmp_path / "nowhere").exists()
-
-
-def test_shared_bytes_do_not_count_names_within_a_realization(store: Store) -> None:
-    @stage(Blob, name="twice")
-    def twice(build: Build, *, blob: RefPath = output("blob")) -> None:
-        build.path(blob).write_bytes(bytes(SIZE))
-        os.link(build.path(blob), build.outpath / "again")
-
-    with using_store(store):
-        ref = parse_rref(realize(instantiate(twice)))
-    (row,) = du.usage(store, [ref]).realizations
-    assert row.apparent_bytes > 2 * SIZE
-    assert row.shared_bytes == 0
-    assert row.real_bytes == du.usage(store).real_bytes

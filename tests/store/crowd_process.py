@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -28,6 +29,8 @@ LEAVES = 40
 
 JOURNAL = "journal"
 GATE = "gate"
+#: Ends the name of a file that tells a member to die amid its first build.
+DOOMED = ".doomed"
 
 
 class Entry(Artifact):
@@ -61,6 +64,8 @@ def entry(
     with build.path(line).open("w") as file:
         file.write(label)
         file.flush()
+        if journal and Path(journal).with_name(f"{builder}{DOOMED}").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(pace_s)
         file.writelines(f" {build.path(source.line).read_text()}" for source in inputs)
 

@@ -16,7 +16,7 @@ import pytest
 from format import independent_reader as reader
 from stagedml.store.objects import Store
 from stagedml.store.verify import Kind, repair, verify
-from store.crowd_process import GATE, JOURNAL, PATIENCE_S, STAGES, open_store, realize_all, take_part
+from store.crowd_process import DOOMED, GATE, JOURNAL, PATIENCE_S, STAGES, open_store, realize_all, take_part
 from unprivileged import as_nobody
 
 MEMBERS = 8
@@ -55,10 +55,17 @@ def spawned(root: Path, folder: Path, name: str, seed: int, pace_s: float) -> in
 
 
 class Crowd:
-    """Processes that take part, each in a seat; who was killed is followed by another one."""
+    """Processes that take part, each in a seat; who was killed is followed by another one.
 
-    def __init__(self, root: Path, folder: Path, start: Start, seed: int, *, pace_s: float = 0) -> None:
+    Where they are doomed, the first in each seat kills itself amid its first build, so that some are killed however
+    slow the machine is.
+    """
+
+    def __init__(
+        self, root: Path, folder: Path, start: Start, seed: int, *, pace_s: float = 0, doomed: bool = False
+    ) -> None:
         self.root, self.folder, self.start, self.pace_s = root, folder, start, pace_s
+        self.doomed = doomed
         self.random = random.Random(seed)
         self.running: dict[str, int] = {}
         self.killed: list[str] = []
@@ -67,7 +74,9 @@ class Crowd:
 
     def __enter__(self) -> Crowd:
         try:
-            for _ in range(MEMBERS):
+            for number in range(MEMBERS):
+                if self.doomed:
+                    (self.folder / f"member-{number}{DOOMED}").touch()
                 self.enter()
             until(lambda: self.still_running() and len(list(self.folder.glob("*.ready"))) == MEMBERS)
         except BaseException:
@@ -107,6 +116,10 @@ class Crowd:
 
     def _ended(self, name: str, status: int) -> None:
         del self.running[name]
+        if os.WIFSIGNALED(status) and (self.folder / f"{name}{DOOMED}").exists():
+            self.killed.append(name)
+            self.enter()
+            return
         said = self.folder / f"{name}.failed"
         assert status == 0, f"{name}: {said.read_text() if said.exists() else os.waitstatus_to_exitcode(status)}"
 
@@ -160,11 +173,11 @@ def once(root: Path, start: Start, seed: int) -> None:
 
 
 def with_kills(root: Path, seed: int) -> None:
-    """A round in which members are killed, at random moments but as long as something is built, and replaced."""
+    """A round in which members die amid builds, or are killed at random moments, and are replaced."""
     expected = realize_all(root / "alone", list(range(STAGES)))
     store = open_store(root / "store")
     seen: set[str] = set()
-    with Crowd(root / "store", root / "crowd", forked, seed, pace_s=PACE_S) as crowd:
+    with Crowd(root / "store", root / "crowd", forked, seed, pace_s=PACE_S, doomed=True) as crowd:
         for _ in range(MOST_KILLS):
             enough = len(crowd.builds()) + crowd.random.randrange(3)
             until(lambda enough=enough: len(crowd.builds()) >= enough or not crowd.still_running())  # type: ignore[misc]

@@ -53,7 +53,8 @@ def run_show(arguments: argparse.Namespace) -> int:
         print(f"content   {view.content}")
     for build in view.builds:
         taken = build["stopped"] - build["started"]
-        print(f"built     {_ago(build['started'])} in {taken:.1f} s on {build['host']}, seed {build['seed']}")
+        where = f" on {build['host']}" if build["host"] else ", elsewhere"
+        print(f"built     {_ago(build['started'])} in {taken:.1f} s{where}, seed {build['seed']}")
     print("config")
     for field, value in view.config.items():
         if field not in ("name", "stagedml"):

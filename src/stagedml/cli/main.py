@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
     sub.add_argument("--repair", action="store_true", help="move what is damaged to quarantine, to be built anew")
     _collection(verbs, common)
+    _space(verbs, common)
+    _archives(verbs, common)
     return parser
 
 
@@ -116,6 +118,59 @@ def _collection(verbs: argparse._SubParsersAction[argparse.ArgumentParser], comm
     sub.add_argument("ref", help="as of show")
 
 
+def _space(verbs: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    """The verbs about the space that a store takes."""
+    sub = verbs.add_parser(
+        "du",
+        parents=[common],
+        help="say how much space is taken, and by what",
+        description=(
+            "Say how much space is taken, and by what. SIZE adds up the sizes of files; ON DISK is what is taken "
+            "there, files with several names counted once; SHARED is the part of it that other realizations take, too."
+        ),
+    )
+    sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
+    sub = verbs.add_parser(
+        "dedup",
+        parents=[common],
+        help="let equal files share their bytes",
+        description="Let equal files of all realizations share their bytes, by hard links.",
+    )
+    sub.add_argument("--dry-run", action="store_true", help="say what would be linked")
+    sub.add_argument("--smallest", metavar="SIZE", help="leave smaller files alone (default 4K)")
+
+
+def _archives(verbs: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    """The verbs that move realizations from store to store."""
+    sub = verbs.add_parser(
+        "export",
+        parents=[common],
+        help="write realizations, and all that they rest on, as one archive",
+        description=(
+            "Write realizations, and all that they rest on, as one archive: a tar stream, the same bytes for the same "
+            "content. Every file is checked on the way."
+        ),
+    )
+    sub.add_argument("refs", nargs="+", metavar="REF", help="as of show")
+    sub.add_argument("-o", "--output", metavar="FILE", default="-", help="where to (default: standard output)")
+    sub.add_argument("--records", action="store_true", help="add when, where and by whom it was built, and logs")
+    sub = verbs.add_parser(
+        "import",
+        parents=[common],
+        help="publish what an archive holds",
+        description="Publish what an archive holds: all of it, or nothing if anything in it is not as it should be.",
+    )
+    sub.add_argument("file", nargs="?", metavar="FILE", default="-", help="the archive (default: standard input)")
+    sub = verbs.add_parser(
+        "copy",
+        parents=[common],
+        help="publish realizations, and all that they rest on, in another store",
+        description="Publish realizations, and all that they rest on, in another store. Every file is checked.",
+    )
+    sub.add_argument("refs", nargs="+", metavar="REF", help="as of show")
+    sub.add_argument("--to", required=True, metavar="ROOT", help="the folder that holds the other store")
+
+
 def _verb(name: str) -> Callable[[argparse.Namespace], int]:
     """The verb's function; what it needs is imported only now, so that `ls` stays quick."""
     if name in ("realize", "plan"):
@@ -126,6 +181,14 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
         from stagedml.cli import gc
 
         return {"gc": gc.run_gc, "roots": gc.run_roots, "why-alive": gc.run_why_alive}[name]
+    if name in ("du", "dedup"):
+        from stagedml.cli import space
+
+        return space.run_du if name == "du" else space.run_dedup
+    if name in ("export", "import", "copy"):
+        from stagedml.cli import archive
+
+        return {"export": archive.run_export, "import": archive.run_import, "copy": archive.run_copy}[name]
     if name == "verify":
         from stagedml.cli import verify
 

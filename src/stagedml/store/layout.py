@@ -17,6 +17,7 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     scratch/<key>/                           where a builder works; what it wrote is renamed into the storage
     scratch/config-*, staging-*              what is being declared
     scratch/linking-*/                       equal files that are being linked
+    scratch/import-*/                        what comes from elsewhere, until all of it is checked
     downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
     quarantine/                              what was found damaged
 """

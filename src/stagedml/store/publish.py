@@ -106,7 +106,7 @@ def publish(
             tree,
             seal=True,
             shared=_inodes(map(store.layout.realization, links_to)),
-            longest_path_bytes=_LONGEST_PATH_BYTES - len(os.fsencode(store.layout.derivation(ref))),
+            longest_path_bytes=longest_path_bytes(store, ref),
         )
         content = hashing.content_digest(entries)
         context_text = context_json(context)
@@ -124,8 +124,16 @@ def publish(
     return realization
 
 
-def install(store: Store, realization: RealizationRef, tree: Path, context_text: str, known: Metadata) -> None:
-    """Publish a tree that was hashed and sealed, under the name that follows from it, and claim it."""
+def longest_path_bytes(store: Store, ref: DerivationRef) -> int:
+    """How long a path in a realization of a derivation may be."""
+    return _LONGEST_PATH_BYTES - len(os.fsencode(store.layout.derivation(ref)))
+
+
+def install(store: Store, realization: RealizationRef, tree: Path, context_text: str, known: Metadata | None) -> None:
+    """Publish a tree that was hashed and sealed, under the name that follows from it, and claim it.
+
+    Without metadata it is one that Pylightnix built.
+    """
     atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
     for name in UNHASHED:
         if (tree / name).is_dir() and not (tree / name).is_symlink():
@@ -136,10 +144,11 @@ def install(store: Store, realization: RealizationRef, tree: Path, context_text:
         store.mend_config(realization.derivation)
         final = store.layout.realization(realization)
         there = final.is_dir()
-        if there and not _is_whole(final, known):
+        if there and _digest(final) != (known.digest if known is not None else _digest(tree)):
             store.set_aside(realization)
             there = False
-        metadata.merge(store.layout.metadata_of(realization), known, durable=store.durable)
+        if known is not None:
+            metadata.merge(store.layout.metadata_of(realization), known, durable=store.durable)
         if there:
             atomic.remove_tree(tree)
         else:
@@ -155,14 +164,14 @@ def install(store: Store, realization: RealizationRef, tree: Path, context_text:
         store.claims.add([str(realization)])
 
 
-def _is_whole(folder: Path, known: Metadata) -> bool:
-    """Whether a published folder still hashes to its name; all of it is read."""
+def _digest(folder: Path) -> str | None:
+    """What a realization's folder hashes to, all of it read; None where it cannot be."""
     try:
         content = hashing.content_digest(hashing.scan(folder))
         context_text = (folder / CONTEXT_FILE).read_text(encoding="utf-8")
     except (OSError, ValueError, hashing.UnpublishableContent):
-        return False
-    return hashing.realization_digest(content, context_text) == known.digest
+        return None
+    return hashing.realization_digest(content, context_text)
 
 
 def _inodes(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
