@@ -174,7 +174,7 @@ def test_a_dry_run_returns_the_plan_and_writes_nothing(store: Store) -> None:
     assert everything(store.layout.root) == before
 
 
-def test_a_realize_with_nothing_to_do_writes_nothing_and_takes_no_lock(store: Store) -> None:
+def test_a_realize_with_nothing_to_do_writes_nothing(store: Store) -> None:
     rref = realize(instantiate(toys.all_counted))
     before = everything(store.layout.root)
     assert realize(instantiate(toys.all_counted)) == rref

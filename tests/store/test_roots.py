@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -204,5 +205,31 @@ def test_a_folder_that_cannot_be_read_may_hold_links(nobody_path: Path) -> None:
             (store.layout.experiments / "shut").chmod(0)
             with pytest.raises(RootsUnknown, match="Permission denied"):
                 gc()
+
+    as_nobody(check)
+
+
+def test_a_store_that_was_copied_elsewhere_does_not_ask_for_the_old_place(tmp_path: Path) -> None:
+    with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "old"))):
+        rref = lrealize(instantiate(toys.node, label="a", inputs=[]))
+    shutil.copytree(tmp_path / "old", tmp_path / "new", symlinks=True)
+    (tmp_path / "old").rename(tmp_path / "gone")
+    with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "new"))):
+        assert gc(policy=NOW).plan.rootless  # its links lead to the old place
+        linkrref(rref)
+        assert not gc(policy=NOW).plan.rootless
+
+
+@pytest.mark.unprivileged
+def test_who_may_only_read_opens_a_store_that_lacks_a_folder_of_ours(nobody_path: Path) -> None:
+    def check() -> None:
+        root = nobody_path / "root"
+        with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=root))) as store:
+            rref = realize(instantiate(toys.node, label="a", inputs=[]))
+            store.claims.forget()
+            store.layout.live.rmdir()
+        store.layout.side.chmod(0o555)
+        reader = Store.open(read_settings(root=root), create=False)
+        assert reader.path(parse_rref(rref)).is_dir()
 
     as_nobody(check)

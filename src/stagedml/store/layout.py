@@ -86,6 +86,10 @@ class Layout:
         return self.side / "pins"
 
     @property
+    def default_experiments(self) -> Path:
+        return self.root / "roots"
+
+    @property
     def known_experiments(self) -> Path:
         return self.side / "experiments"
 

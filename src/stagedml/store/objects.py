@@ -157,6 +157,8 @@ class Store:
                 str(layout.storage),
                 f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
             )
+        if not create and not os.access(layout.side, os.W_OK):
+            return  # who may only read needs nothing of what follows
         for folder in (layout.storage, layout.tmp, layout.scratch, layout.locks, layout.live, layout.metadata):
             folder.mkdir(parents=True, exist_ok=True)
         if version is None:
@@ -175,7 +177,7 @@ class Store:
         """Remember where links into this store are looked for, lest one who has other settings misses them."""
         folder = self.layout.experiments
         mark = self.layout.experiments_mark(folder)
-        if folder.is_dir() and not mark.is_symlink():
+        if folder != self.layout.default_experiments and folder.is_dir() and not mark.is_symlink():
             with contextlib.suppress(OSError):  # who may only read, and another process that does the same
                 mark.parent.mkdir(exist_ok=True)
                 os.symlink(folder, mark)

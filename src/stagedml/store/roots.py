@@ -70,8 +70,8 @@ class Link:
 
 
 def experiments_folders(layout: Layout) -> list[Path]:
-    """Every experiments folder that this store was opened with, this one's first."""
-    folders = [layout.experiments]
+    """Where links are looked for: this one's folder, the default one, and all that the store was opened with."""
+    folders = [layout.experiments, layout.default_experiments]
     with contextlib.suppress(FileNotFoundError):
         folders += [Path(os.readlink(item.path)) for item in os.scandir(layout.known_experiments) if item.is_symlink()]
     return list(dict.fromkeys(folders))
@@ -92,7 +92,7 @@ def links(layout: Layout) -> list[Link]:
     found = []
     for folder in experiments_folders(layout):
         if not folder.is_dir():
-            if folder == layout.experiments:
+            if folder in (layout.experiments, layout.default_experiments):
                 continue
             raise RootsUnknown(str(folder), "it is not there")
         for path in _links_below(folder):
