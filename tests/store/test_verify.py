@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -281,3 +283,21 @@ def test_a_damaged_context_is_an_error_that_names_the_file_and_the_remedy(store:
     assert str(path) in str(caught.value)
     repair(store, verify(store))
     assert realize(instantiate(toys.all_counted)) == rref
+
+
+def test_a_folder_that_is_writable_for_a_moment_is_no_finding(store: Store, rref: RRef) -> None:
+    folder = _folder(store, rref)
+    folder.chmod(0o755)
+    seen = threading.Event()
+
+    def lock_again() -> None:
+        with store.publishing(parse_rref(rref).folder):  # as who links equal files does
+            seen.set()
+            time.sleep(0.5)
+            folder.chmod(0o555)
+
+    thread = threading.Thread(target=lock_again)
+    thread.start()
+    assert seen.wait(60)
+    assert verify(store).findings == ()
+    thread.join()

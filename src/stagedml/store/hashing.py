@@ -87,7 +87,8 @@ def _hash_contents(path: str | os.PathLike[str]) -> tuple[str, int]:
     hasher = blake3()
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pieces = _pieces if os.fstat(descriptor).st_size < _HUGE_BYTES else _pieces_read_ahead
+        huge = os.fstat(descriptor).st_size >= _HUGE_BYTES
+        pieces = _pieces_read_ahead if huge and _processors() > 1 else _pieces
         total = 0
         for piece in pieces(descriptor):
             hasher.update(piece)
@@ -95,6 +96,11 @@ def _hash_contents(path: str | os.PathLike[str]) -> tuple[str, int]:
     finally:
         os.close(descriptor)
     return hasher.hexdigest(), total
+
+
+def _processors() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pieces(descriptor: int) -> Iterator[memoryview]:
@@ -264,7 +270,7 @@ class _Found:
             except OSError as error:
                 return error
 
-        workers = min(len(self._large), os.cpu_count() or 1, _MOST_WORKERS)
+        workers = min(len(self._large), _processors(), _MOST_WORKERS)
         with contextlib.ExitStack() as stack:
             apply: Callable[..., Iterable[tuple[str, int] | OSError]] = map
             if workers > 1:

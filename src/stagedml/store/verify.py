@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
 
 from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, is_rref, parse_dref, parse_rref
@@ -26,7 +27,7 @@ from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import UnreadableMetadata
-from stagedml.store.objects import DamagedFile, NotInStore, Store
+from stagedml.store.objects import DamagedFile, NotInStore, Store, StoreUnusable
 
 
 class Kind(Enum):
@@ -120,6 +121,7 @@ def verify(
                 on_progress(len(checked), len(chosen))
     for result in checked:
         findings += result.findings
+    findings = _still_writable(store, findings)
     if refs is None:
         findings = [finding for finding in findings if not _was_collected(store, finding)]
     return Report(
@@ -155,7 +157,7 @@ def repair(store: Store, report: Report) -> list[str]:
             continue
         path = Path(finding.path)
         if finding.kind is Kind.WRITABLE:
-            with contextlib.suppress(FileNotFoundError):
+            with store.publishing(parse_rref(finding.ref).folder), contextlib.suppress(FileNotFoundError):
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
                 done.append(f"{path}: made read-only")
         elif finding.kind in (Kind.ORPHAN, Kind.METADATA):
@@ -167,6 +169,25 @@ def repair(store: Store, report: Report) -> list[str]:
                 if finding in now or (collected and path.exists()):
                     done.append(f"{path}: moved to {store.quarantine(path)}")
     return done
+
+
+def _still_writable(store: Store, findings: Iterable[Finding]) -> list[Finding]:
+    """Findings without the folders that were writable for a moment, while equal files in them were linked."""
+    kept = []
+    for ref, group in groupby(findings, key=lambda finding: finding.ref):
+        found = list(group)
+        if any(finding.kind is Kind.WRITABLE for finding in found):
+            with contextlib.suppress(StoreUnusable), store.publishing(parse_rref(ref).folder):
+                found = [one for one in found if one.kind is not Kind.WRITABLE or _is_writable(one.path)]
+        kept += found
+    return kept
+
+
+def _is_writable(path: str) -> bool:
+    try:
+        return bool(os.lstat(path).st_mode & 0o222)
+    except FileNotFoundError:
+        return False
 
 
 def _was_collected(store: Store, finding: Finding) -> bool:
