@@ -699,3 +699,15 @@ def test_verify_is_not_misled_by_what_is_collected_while_it_reads(
     monkeypatch.setattr(store, "realizations", then_collected)
     report = verify(store)
     assert (report.findings, report.realizations) == ((), 3)
+
+
+def test_what_was_not_shown_stays_even_where_all_beside_it_goes(store: Store) -> None:
+    lrealize(instantiate(toys.text, content="kept"))
+    (first,) = realize_many(instantiate(toys.sample), instances=1)[:1]
+    store.claims.forget()
+    plan = plan_gc(store, NOW)
+    second = realize_many(instantiate(toys.sample), instances=2)[1]
+    store.claims.forget()
+    assert collect(store, plan).realizations == (first,)
+    assert second in present(store)
+    assert verify(store).findings == ()

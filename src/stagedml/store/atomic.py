@@ -117,24 +117,34 @@ def remove_tree(tree: str | os.PathLike[str]) -> None:
     while pending:
         folder = pending.pop()
         try:
-            os.chmod(folder, 0o700)
+            inner = _remove_files(folder)
         except FileNotFoundError:
             continue
-        except OSError:  # another user's; whether it can be emptied is seen below
-            pass
-        with os.scandir(folder) as items:
-            for item in items:
-                if not item.is_dir(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(item.path)
-                elif len(item.path) < _REACHABLE_PATH_BYTES // 4:  # a character has at most four bytes
-                    pending.append(item.path)
-                else:
-                    pending.append(_lifted(item, top))
+        except PermissionError:  # a folder that is read-only
+            os.chmod(folder, 0o700)
+            inner = _remove_files(folder)
+        for item in inner:
+            is_short = len(item.path) < _REACHABLE_PATH_BYTES // 4  # a character has at most four bytes
+            pending.append(item.path if is_short else _lifted(item, top))
         folders.append(folder)
     for folder in reversed(folders):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(folder)
+
+
+def _remove_files(folder: str) -> list[os.DirEntry[str]]:
+    """Remove all from a folder but the folders in it, which are returned."""
+    inner = []
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                inner.append(item)
+            else:
+                try:
+                    os.unlink(item.path)
+                except FileNotFoundError:
+                    continue
+    return inner
 
 
 def _lifted(item: os.DirEntry[str], top: str) -> str:

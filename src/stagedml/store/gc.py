@@ -411,12 +411,13 @@ def collect(
         again = plan_gc(store, plan.policy, named=named, now=now)
         still = frozenset(again.realizations)
         doomed = [rref for rref in plan.realizations if rref in still]
-        planned = frozenset(plan.derivations)
+        new = {f"dref:{rref[38:]}" for rref in still.difference(plan.realizations)}  # was not shown
+        planned = frozenset(plan.derivations) - new
         derivations = [dref for dref in again.derivations if dref in planned]
         with store.own_errors():
             swept = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
             trash = [apart(leftover.path) for leftover in swept]  # others may make these names anew
-            trash += _setapart(store.layout, doomed, derivations)
+            trash += _set_apart(store.layout, doomed, derivations)
             live.forget_dead(store.layout.live)
     with store.own_errors():
         for path in trash:
@@ -433,35 +434,46 @@ def collect(
     )
 
 
-def _setapart(layout: Layout, rrefs: Iterable[str], drefs: Iterable[str]) -> list[str]:
+def _set_apart(layout: Layout, rrefs: Collection[str], drefs: Iterable[str]) -> list[str]:
     """Rename what is to go, so that nobody finds it; returns where it is. The caller is alone in the store.
 
-    Both come dependents first. What is renamed stays in its folder, which takes no space, and no right that its owner
-    lacks.
+    Realizations come dependents first, and so do derivations, whose realizations are all among these. What is renamed
+    stays in its folder, which takes no space, and no right that its owner lacks.
     """
     storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
-    whole = dict.fromkeys(dref[5:] for dref in drefs)
     pins = pins_of(layout)
     mark = f"{uuid.uuid4().hex[:8]}.tmp"
-    trash = []
-    for rref in rrefs:
-        folder, rhash = rref[38:], rref[5:37]
-        place = f"{storage}/{folder}/{rhash}"
-        apart = f"{place}.{mark}"
+    trash: list[str] = []
+
+    def rename(path: str, to: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(place, apart)
-            if folder not in whole:
-                trash.append(apart)
-        if folder not in whole:
-            unlink_if_there(f"{metadata}/{folder}/{rhash}.json")
-    for folder in whole:
+            os.rename(path, to)
+            trash.append(to)
+
+    def set_derivation_apart(folder: str) -> None:
         for top in (storage, metadata):
-            apart = f"{top}/{folder[:64]}.{mark}"
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{top}/{folder}", apart)
-                trash.append(apart)
+            rename(f"{top}/{folder}", f"{top}/{folder[:64]}.{mark}")
         if folder in pins:
             unlink_if_there(f"{layout.pins}/{folder}")
+
+    left = {dref[5:]: 0 for dref in drefs}
+    for rref in rrefs:
+        if rref[38:] in left:
+            left[rref[38:]] += 1
+    single = {folder for folder, count in left.items() if count == 1}
+    for folder in [folder for folder, count in left.items() if count == 0]:
+        set_derivation_apart(folder)
+    for rref in rrefs:
+        folder, rhash = rref[38:], rref[5:37]
+        if folder not in single:
+            place = f"{storage}/{folder}/{rhash}"
+            rename(place, f"{place}.{mark}")
+        if folder not in left:
+            unlink_if_there(f"{metadata}/{folder}/{rhash}.json")
+            continue
+        left[folder] -= 1
+        if left[folder] == 0:
+            set_derivation_apart(folder)
     return trash
 
 
@@ -509,7 +521,7 @@ def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = F
         if not force:
             _check_unneeded(store, going, str(ref))
         with store.own_errors():
-            trash = _setapart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
+            trash = _set_apart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
     with store.own_errors():
         for path in trash:
             atomic.remove_tree(path)

@@ -135,10 +135,11 @@ def sweep(layout: Layout, leftover: Leftover) -> bool:
 
 
 def remove_path(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        atomic.remove_tree(path)
-    else:
+    """Delete a folder with all in it, or a file or link; what is not there is fine."""
+    try:
         unlink_if_there(path)
+    except OSError:  # a folder: Linux says EISDIR, POSIX would have it say EPERM
+        atomic.remove_tree(path)
 
 
 def sweep_locks(layout: Layout) -> None:
