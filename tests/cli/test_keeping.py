@@ -69,6 +69,9 @@ def test_links_are_listed_added_and_removed(run: Run, tmp_path: Path) -> None:
     links = json.loads(run("roots", "--json").stdout)
     assert [link["ref"] for link in links] == [first, first]
     assert first in run("roots").stdout
+    other = str(tmp_path / "other")
+    for arguments in (["roots", "--root", other, "rm", "x"], ["roots", "rm", "x", "--root", other]):
+        assert f"the store {other}" in run(*arguments).stderr
     assert run("roots", "rm", "mine").returncode == 0
     assert run("roots", "rm", "mine").returncode == 2
     assert len(json.loads(run("roots", "--json").stdout)) == 1

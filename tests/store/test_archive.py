@@ -806,18 +806,6 @@ def test_files_of_any_size_have_headers() -> None:
 # -- what is wrong elsewhere ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @stage(toys.Text, name="files")
 def files(build: Build, *, count: int, size_bytes: int, text: RefPath = output("folder")) -> None:
     """Write some files of some size."""

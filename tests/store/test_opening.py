@@ -147,18 +147,6 @@ def test_who_may_only_read_reuses_everything_and_is_told_when_something_is_to_be
 # -- without space ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @stage(toys.Text, name="big")
 def big(build: Build, *, size_bytes: int, text: RefPath = output("text.txt")) -> None:
     """Write a file of some size."""

@@ -124,6 +124,14 @@ class Policy:
     resumable_s: float = 14 * DAY_S
     quarantine_s: float = 30 * DAY_S
 
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, (int, float))}
+        wrong = [f"{name}={value}" for name, value in numbers.items() if not value >= 0]
+        if self.keep_best is not None and self.keep_best[1] < 0:
+            wrong.append(f"keep_best={self.keep_best}")
+        if wrong:
+            raise UsageError(f"{', '.join(wrong)}: ages, sizes and numbers to keep are 0 or more")
+
     @property
     def ages(self) -> Ages:
         return Ages(self.grace_s, self.scratch_s, self.resumable_s, self.quarantine_s)

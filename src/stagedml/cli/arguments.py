@@ -1,0 +1,166 @@
+"""The arguments of every verb."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `stagedml`."""
+    top = argparse.ArgumentParser(
+        prog="stagedml", description="Datasets, preprocessors and models as content-addressed stages."
+    )
+    verbs = _Verbs(top)
+    _realizing(verbs)
+    _looking(verbs)
+    _collection(verbs)
+    _space(verbs)
+    _archives(verbs)
+    return top
+
+
+def _common(**defaults: object) -> argparse.ArgumentParser:
+    """The arguments that all verbs have."""
+    common = argparse.ArgumentParser(add_help=False, **defaults)  # type: ignore[arg-type]
+    common.add_argument("--root", help="the folder that holds the store (default: PYLIGHTNIX_ROOT or ~/_pylightnix)")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
+    return common
+
+
+class _Verbs:
+    """The verbs of a command line, each with the arguments that all have."""
+
+    def __init__(self, top: argparse.ArgumentParser) -> None:
+        self._verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+        self._common = _common()
+
+    def add(self, verb: str, text: str, more: str = "") -> argparse.ArgumentParser:
+        """A verb; `text` says what it does in a list of verbs, and `more` follows where there is room for it."""
+        description = f"{text[0].upper()}{text[1:]}. {more}".strip()
+        return self._verbs.add_parser(verb, parents=[self._common], help=text, description=description)
+
+
+def _realizing(verbs: _Verbs) -> None:
+    """The verbs that build, or say what would be built."""
+    for verb, text in (
+        ("realize", "make sure that a stage is in the store, building what is not"),
+        ("plan", "say what realize would do, and why"),
+    ):
+        sub = verbs.add(verb, text)
+        sub.add_argument("stage", help="a name from stagedml.stages.all, or MODULE:FUNCTION")
+        sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="VALUE or NAME=VALUE, in the stage's order")
+        sub.add_argument("--force", action="store_true", help="rebuild the target even if it is there")
+        if verb == "plan":
+            continue
+        sub.add_argument("--dry-run", action="store_true", help="as the verb plan")
+        sub.add_argument("--offline", action="store_true", default=None, help="never try the network")
+        sub.add_argument("--out-link", metavar="NAME", help="keep the result by a link, as of roots add")
+        sub.add_argument("--instances", type=int, metavar="N", help="build N instances of the target")
+        sub.add_argument(
+            "--exec",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            dest="exec_values",
+            help="how to run: a parameter that is in no hash",
+        )
+
+
+def _looking(verbs: _Verbs) -> None:
+    """The verbs that tell what there is, and in what state."""
+    sub = verbs.add("ls", "list realizations")
+    sub.add_argument("name", nargs="?", help="only stages whose name contains this")
+    for verb, text in (("show", "show one realization"), ("path", "print a realization's folder")):
+        sub = verbs.add(verb, text)
+        sub.add_argument("ref", help="an rref or the start of its hash, a dref, or a stage's name for the latest one")
+    sub = verbs.add(
+        "verify",
+        "read what is in the store and say what is damaged",
+        "The exit code is 1 if anything is.",
+    )
+    sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
+    sub.add_argument("--repair", action="store_true", help="move what is damaged to quarantine, to be built anew")
+
+
+def _collection(verbs: _Verbs) -> None:
+    """The verbs that tell what is kept, and delete what is not."""
+    sub = verbs.add(
+        "gc",
+        "say what nothing keeps; with --delete, delete it",
+        "Kept is, with all that it rests on, what links below the experiments folder lead to, what --keep and "
+        "STAGEDML_KEEP name, what running processes use, and what is young. TIME is a number of seconds, or "
+        "15m, 24h, 30d, 2w.",
+    )
+    sub.add_argument("--delete", action="store_true", help="delete it")
+    sub.add_argument("--keep", action="append", default=[], metavar="STAGE", help="a reference, or 'STAGE ARGUMENT...'")
+    sub.add_argument("--grace", metavar="TIME", help="keep what was published less than so long ago (default 24h)")
+    sub.add_argument("--older-than", metavar="TIME", help="delete only what was published longer ago")
+    sub.add_argument("--max-size", metavar="SIZE", help="keep the latest of the rest, up to this size of all: 20G")
+    sub.add_argument("--keep-latest", type=int, default=0, metavar="N", help="of each derivation, keep the N latest")
+    sub.add_argument("--keep-best", metavar="METRIC[:N]", help="of each derivation, keep the N best (default 1)")
+    sub.add_argument("--scratch-age", metavar="TIME", help="sweep what failed builds left after (default 3d)")
+    sub.add_argument("--resumable-age", metavar="TIME", help="sweep unfinished downloads after (default 14d)")
+    sub.add_argument("--quarantine-age", metavar="TIME", help="sweep what was damaged after (default 30d)")
+
+    sub = verbs.add("roots", "list, add and remove links that keep realizations")
+    actions = sub.add_subparsers(dest="action", metavar="ACTION")
+    again = [_common(argument_default=argparse.SUPPRESS)]  # before an action or after it, as one likes
+    action = actions.add_parser("add", parents=again, help="link to a realization", description="Link to it.")
+    action.add_argument("name", help="the link's path below the experiments folder, or /PATH or ./PATH anywhere")
+    action.add_argument("ref", help="as of show")
+    action = actions.add_parser("rm", parents=again, help="remove a link", description="Remove a link.")
+    action.add_argument("name", help="the link's path below the experiments folder")
+    text = "no longer look for links in a folder"
+    action = actions.add_parser("forget", parents=again, help=text, description=f"{text.capitalize()}.")
+    action.add_argument("name", metavar="FOLDER", help="an experiments folder that is no more")
+
+    sub = verbs.add(
+        "why-alive",
+        "say what keeps a realization",
+        "Says by way of which others, too.",
+    )
+    sub.add_argument("ref", help="as of show")
+
+
+def _space(verbs: _Verbs) -> None:
+    """The verbs about the space that a store takes."""
+    sub = verbs.add(
+        "du",
+        "say how much space is taken, and by what",
+        "SIZE adds up the sizes of files; ON DISK is what is taken there, files with several names counted "
+        "once; SHARED is the part of it that other realizations take, too.",
+    )
+    sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
+    sub = verbs.add(
+        "dedup",
+        "let equal files share their bytes",
+        "They become hard links of each other, after they were compared byte by byte.",
+    )
+    sub.add_argument("--dry-run", action="store_true", help="say what would be linked")
+    sub.add_argument("--smallest", metavar="SIZE", help="leave smaller files alone (default 4K)")
+
+
+def _archives(verbs: _Verbs) -> None:
+    """The verbs that move realizations from store to store."""
+    sub = verbs.add(
+        "export",
+        "write realizations, and all that they rest on, as one archive",
+        "An archive is a tar stream, and the same bytes for the same content. Every file is checked on the way.",
+    )
+    sub.add_argument("refs", nargs="+", metavar="REF", help="as of show")
+    sub.add_argument("-o", "--output", metavar="FILE", default="-", help="where to (default: standard output)")
+    sub.add_argument("--records", action="store_true", help="add when, where and by whom it was built, and logs")
+    sub = verbs.add(
+        "import",
+        "publish what an archive holds",
+        "All of it is checked first; if anything in it is not as it should be, nothing is published.",
+    )
+    sub.add_argument("file", nargs="?", metavar="FILE", default="-", help="the archive (default: standard input)")
+    sub = verbs.add(
+        "copy",
+        "publish realizations, and all that they rest on, in another store",
+        "Every file is checked.",
+    )
+    sub.add_argument("refs", nargs="+", metavar="REF", help="as of show")
+    sub.add_argument("--to", required=True, metavar="ROOT", help="the folder that holds the other store")
