@@ -27,6 +27,7 @@ from stagedml.settings import read_settings
 from stagedml.store.gc import Policy
 from stagedml.store.objects import NotInStore, Store
 from stagedml.store.roots import CannotLink, RootsUnknown, add_link, forget, links, remove_link
+from stagedml.store.verify import verify
 from stagedml.testing import toys
 from unprivileged import as_nobody
 
@@ -209,15 +210,13 @@ def test_a_folder_that_cannot_be_read_may_hold_links(nobody_path: Path) -> None:
     as_nobody(check)
 
 
-def test_a_store_that_was_copied_elsewhere_does_not_ask_for_the_old_place(tmp_path: Path) -> None:
+def test_links_into_a_store_that_was_copied_elsewhere_keep_what_they_meant(tmp_path: Path) -> None:
     with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "old"))):
         rref = lrealize(instantiate(toys.node, label="a", inputs=[]))
     shutil.copytree(tmp_path / "old", tmp_path / "new", symlinks=True)
     (tmp_path / "old").rename(tmp_path / "gone")
-    with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "new"))):
-        assert gc(policy=NOW).plan.rootless  # its links lead to the old place
-        linkrref(rref)
-        assert not gc(policy=NOW).plan.rootless
+    with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "new"))) as store:
+        assert kept(store) == {rref}  # its links say the old place, and mean this one
 
 
 @pytest.mark.unprivileged
@@ -233,3 +232,40 @@ def test_who_may_only_read_opens_a_store_that_lacks_a_folder_of_ours(nobody_path
         assert reader.path(parse_rref(rref)).is_dir()
 
     as_nobody(check)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a file", "a dangling link"])
+def test_a_folder_of_links_that_is_gone_is_asked_for(store: Store, instead: str) -> None:
+    lrealize(instantiate(toys.node, label="a", inputs=[]))
+    folder = store.layout.experiments
+    folder.rename(folder.with_name("moved"))
+    if instead == "a file":
+        folder.write_text("")
+    elif instead == "a dangling link":
+        folder.symlink_to("nowhere")
+    with pytest.raises(RootsUnknown, match="there is no such folder"):
+        gc(force=True, policy=NOW)
+    other = Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=store.layout.root))
+    unknown: list[RootsUnknown] = []
+    assert links(other.layout, unknown) == []
+    assert [error.folder for error in unknown] == [str(folder)]
+
+
+def test_a_link_made_by_way_of_a_linked_folder_keeps(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    store.layout.experiments.mkdir()
+    (store.layout.experiments / "project").symlink_to(tmp_path / "project")
+    rref = lrealize(instantiate(toys.node, label="a", inputs=[]), "project/best")
+    assert (tmp_path / "project" / "best").is_symlink()
+    assert kept(store) == {rref}
+    remove_link(store, "project/best")
+    assert kept(store) == set()
+    assert [link.target for link in links(store.layout)] == [str(tmp_path / "project")]
+
+
+def test_nothing_is_written_into_a_realization_by_way_of_a_link_to_it(store: Store) -> None:
+    rref = lrealize(instantiate(toys.node, label="a", inputs=[]), "a")
+    for place in ("a/b", "a/b/c"):
+        with pytest.raises(CannotLink, match="inside of the store"):
+            linkrref(rref, place)
+    assert verify(store).findings == ()

@@ -8,7 +8,9 @@ import argparse
 def parser() -> argparse.ArgumentParser:
     """The command line of `stagedml`."""
     top = argparse.ArgumentParser(
-        prog="stagedml", description="Datasets, preprocessors and models as content-addressed stages."
+        allow_abbrev=False,
+        prog="stagedml",
+        description="Datasets, preprocessors and models as content-addressed stages.",
     )
     verbs = _Verbs(top)
     _realizing(verbs)
@@ -38,7 +40,9 @@ class _Verbs:
     def add(self, verb: str, text: str, more: str = "") -> argparse.ArgumentParser:
         """A verb; `text` says what it does in a list of verbs, and `more` follows where there is room for it."""
         description = f"{text[0].upper()}{text[1:]}. {more}".strip()
-        return self._verbs.add_parser(verb, parents=[self._common], help=text, description=description)
+        return self._verbs.add_parser(
+            verb, parents=[self._common], allow_abbrev=False, help=text, description=description
+        )
 
 
 def _realizing(verbs: _Verbs) -> None:

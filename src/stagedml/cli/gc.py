@@ -16,7 +16,7 @@ from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store import roots
 from stagedml.store.gc import Policy
-from stagedml.store.objects import Store
+from stagedml.store.objects import NotInStore, Store
 
 
 def _store(arguments: argparse.Namespace) -> Store:
@@ -26,13 +26,22 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
-    with using_store(_store(arguments)):
-        garbage = keep.gc(arguments.delete, policy=_policy(arguments), keep=arguments.keep)
+    with using_store(_store(arguments)) as store:
+        kept = [_reference(store, text) for text in arguments.keep]
+        garbage = keep.gc(arguments.delete, policy=_policy(arguments), keep=kept)
     if arguments.json:
         print(json.dumps(garbage.to_json(), indent=2))
         return 0
     print(garbage)
     return 0
+
+
+def _reference(store: Store, text: str) -> str:
+    """A realization by what `show` takes, or else the text itself, which names a stage then."""
+    try:
+        return str(views.find(store, text))
+    except NotInStore:
+        return text
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:
@@ -74,7 +83,10 @@ def run_roots(arguments: argparse.Namespace) -> int:
 
 
 def _list(store: Store, *, as_json: bool) -> None:
-    links = roots.links(store.layout)
+    unknown: list[roots.RootsUnknown] = []
+    links = roots.links(store.layout, unknown)
+    for error in unknown:
+        print(f"stagedml: {error}", file=sys.stderr)
     if as_json:
         print(json.dumps([dataclasses.asdict(link) for link in links], indent=2))
         return

@@ -40,8 +40,8 @@ def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
     """As `declared`, of a stage and its arguments in one line, quoted as in a shell."""
     try:
         stage, *arguments = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"{line!r}: {error}; write STAGE ARGUMENT...") from None
+    except ValueError:
+        raise UsageError(f"{line!r} names no stage; write STAGE ARGUMENT..., quoted as in a shell") from None
     return declared(stage, arguments, catalogue)
 
 

@@ -6,20 +6,20 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.pylightnix import Closure
 from stagedml.authoring.session import current_store, using_store
 from stagedml.core import words
-from stagedml.core.refs import is_rref, parse_dref, parse_rref
+from stagedml.core.refs import RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.engine.catalogue import declared_line
+from stagedml.errors import UsageError
 from stagedml.settings import read_settings
 from stagedml.store import gc as collection
 from stagedml.store import roots
 from stagedml.store.gc import Collected, Doomed, GcPlan, Policy, Root, RootKind
-from stagedml.store.objects import Store
+from stagedml.store.objects import NotInStore, Store
 
 _ROWS = 40
 
@@ -78,10 +78,15 @@ class Garbage:
         what = words.count(len(going), "realization") + (f" of {size}, which took {took} to build," if going else "")
         done = "would go" if self.collected is None else "deleted"
         lines = [f"{what} {done}; {words.count(self.plan.kept, 'realization')} kept"]
+        empty = len(set(self.plan.derivations) - {f"dref:{rref[38:]}" for rref in self.plan.realizations})
+        if empty:
+            lines.append(f"{words.count(empty, 'derivation')} without realizations {done}")
+        if any(root.kind is RootKind.YOUNG for root in self.plan.roots):
+            lines.append(f"some of them only because they are younger than {words.span(self.plan.policy.grace_s)}")
         if self.collected is not None and self.collected.spared:
             lines.append(f"{words.count(len(self.collected.spared), 'realization')} came to be needed meanwhile")
         elif self.plan.rootless and self.plan.realizations:
-            lines.append(str(collection.NoRoots(self.plan.storage, str(_experiments()))))
+            lines.append(str(collection.no_roots(current_store())))
         elif self.collected is None and (going or self.plan.leftovers or self.plan.derivations):
             lines.append("nothing was deleted: `gc(force=True)`, or `stagedml gc --delete`, does")
         return lines
@@ -116,15 +121,11 @@ class Reason:
         return "\n".join([f"{kind}{self.root.name}", *(f"  -> {rref}" for rref in self.path)])
 
 
-def _experiments() -> Path:
-    return current_store().layout.experiments
-
-
 def gc(
     force: bool = False,
     *,
     policy: Policy | None = None,
-    keep: Iterable[Instantiated[Any] | Closure | str] = (),
+    keep: Iterable[Instantiated[Any] | Closure | str] | str = (),
 ) -> Garbage:
     """What nothing in the current store keeps; with `force`, it is deleted.
 
@@ -145,21 +146,31 @@ def gc(
     return Garbage(plan, rows, collection.collect(store, plan, named=named) if force else None)
 
 
-def _named(store: Store, keep: Iterable[Instantiated[Any] | Closure | str]) -> dict[str, str]:
+def _named(store: Store, keep: Iterable[Instantiated[Any] | Closure | str] | str) -> dict[str, str]:
     """References to keep, and what to call the reason."""
     settings = read_settings()
     named: dict[str, str] = {}
     with using_store(store):
-        for what in (*keep, *settings.keep):
-            if isinstance(what, str) and what.startswith(("rref:", "dref:")):
-                ref = parse_rref(what) if is_rref(what) else parse_dref(what)
-                named[str(ref)] = "as asked for"
-                continue
-            label = what if isinstance(what, str) else "a closure"
-            target = declared_line(what, settings.catalogue) if isinstance(what, str) else what
-            closure = target if isinstance(target, Closure) else target[1]
-            named.update({str(dref): label for dref in closure.targets})
+        for what in [keep] if isinstance(keep, str) else keep:
+            named.update(_references(store, what, settings.catalogue))
+        for line in settings.keep:
+            try:
+                named.update(_references(store, line, settings.catalogue))
+            except UsageError as error:
+                raise UsageError(f"STAGEDML_KEEP: {error}") from error
     return named
+
+
+def _references(store: Store, what: Instantiated[Any] | Closure | str, catalogue: str) -> dict[str, str]:
+    if isinstance(what, str) and what.startswith(("rref:", "dref:")):
+        ref = parse_rref(what) if is_rref(what) else parse_dref(what)
+        place = store.layout.realization(ref) if isinstance(ref, RealizationRef) else store.layout.derivation(ref)
+        if not place.is_dir():
+            raise NotInStore(what, str(store.layout.storage))
+        return {what: "the name it was given"}
+    target = declared_line(what, catalogue) if isinstance(what, str) else what
+    closure = target if isinstance(target, Closure) else target[1]
+    return {str(dref): what if isinstance(what, str) else "a closure" for dref in closure.targets}
 
 
 def why_alive(ref: str) -> list[Reason]:
@@ -188,7 +199,8 @@ def rmref(ref: str, force: bool = False) -> tuple[str, ...]:
         NotInStore: it is not there.
     """
     parsed = parse_rref(ref) if is_rref(ref) else parse_dref(ref)
-    return collection.remove(current_store(), parsed, force=force)
+    store = current_store()
+    return collection.remove(store, parsed, force=force, named={} if force else _named(store, ()))
 
 
 def linkrref(rref: str, link: str | os.PathLike[str] | None = None) -> str:

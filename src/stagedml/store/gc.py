@@ -25,6 +25,7 @@ from enum import Enum
 from graphlib import TopologicalSorter
 
 from stagedml.core import config as configs
+from stagedml.core import words
 from stagedml.core.refs import (
     DerivationRef,
     RealizationRef,
@@ -49,7 +50,7 @@ from stagedml.store.leftovers import (
 )
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 from stagedml.store.reach import Inventory, Reach, known_metadata, path_between, pins_of, take_inventory
-from stagedml.store.roots import links
+from stagedml.store.roots import experiments_folders, links
 
 
 class NoRoots(UsageError):
@@ -64,6 +65,11 @@ class NoRoots(UsageError):
             f"nothing is deleted: no link keeps anything in {self.storage}, so all of it would go. Links are looked "
             f"for below {self.experiments} (STAGEDML_EXPERIMENTS); `stagedml roots add NAME REF` makes one"
         )
+
+
+def no_roots(store: Store) -> NoRoots:
+    """The error of a collection that would take everything."""
+    return NoRoots(str(store.layout.storage), ", ".join(map(str, experiments_folders(store.layout))))
 
 
 class StillNeeded(StoreError):
@@ -272,8 +278,7 @@ def _plan(store: Store, policy: Policy, named: Mapping[str, str], now: float) ->
     young = [rref for rref, seen in traits.items() if now - seen.published < policy.grace_s]
     for rref in sorted(young, key=lambda rref: (-traits[rref].context_bytes, rref)):
         if rref not in reach.kept:  # else it is behind another one
-            hours = (now - traits[rref].published) / 3600
-            roots.append(Root(rref, RootKind.YOUNG, f"published {hours:.1f} hours ago"))
+            roots.append(Root(rref, RootKind.YOUNG, f"published {words.ago(now - traits[rref].published)}"))
             reach.keep(rref)
     unbuilt = {folder for folder, hashes in inventory.realizations.items() if not hashes}
     declared = {folder for folder in unbuilt if now - changed(layout.storage / folder) < policy.grace_s}
@@ -344,8 +349,11 @@ def _by_policy(store: Store, policy: Policy, reach: Reach, published: Mapping[st
                 yield Root(rref, RootKind.POLICY, f"one of the {policy.keep_latest} latest of its derivation")
     if policy.keep_best is not None:
         metric, count = policy.keep_best
-        for rrefs in _by_derivation(lost).values():
-            values = {rref: value for rref in rrefs if (value := _metric(store, rref, metric)) is not None}
+        measured = {rref: value for rref in lost if (value := _metric(store, rref, metric)) is not None}
+        if lost and not measured:
+            raise UsageError(f"nothing that would go has {metric!r} in its metrics.json, so none of it would be kept")
+        for rrefs in _by_derivation(measured).values():
+            values = {rref: measured[rref] for rref in rrefs}
             for rref in sorted(values, key=lambda rref: (values[rref], rref), reverse=True)[:count]:
                 yield Root(rref, RootKind.POLICY, f"one of the {count} best of its derivation by {metric}")
     if policy.max_bytes is not None:
@@ -412,8 +420,8 @@ def collect(
         NoRoots: nothing in the store is kept by a link or a name.
         StoreUnusable: the store cannot be written. What was deleted until then is; the rest is whole.
     """
-    if plan.rootless and (plan.realizations or plan.derivations):
-        raise NoRoots(plan.storage, str(store.layout.experiments))
+    if plan.rootless and plan.realizations:
+        raise no_roots(store)
     before = shutil.disk_usage(store.layout.storage).free
     with store.alone():
         again = plan_gc(store, plan.policy, named=named, now=now)
@@ -507,13 +515,20 @@ def why_alive(
     return found
 
 
-def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = False) -> tuple[str, ...]:
+def remove(
+    store: Store,
+    ref: RealizationRef | DerivationRef,
+    *,
+    force: bool = False,
+    named: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
     """Delete a realization, or a derivation with all of its realizations; returns the realizations that went.
 
     Args:
         store: the store.
         ref: what is to go.
         force: even where links or running processes keep it, or others rest on it.
+        named: as of `plan_gc`.
 
     Raises:
         NotInStore: it is not there.
@@ -527,7 +542,7 @@ def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = F
     with store.alone():
         going = [str(ref)] if isinstance(ref, RealizationRef) else list(map(str, store.realizations(ref)))
         if not force:
-            _check_unneeded(store, going, str(ref))
+            _check_unneeded(store, going, named or {})
         with store.own_errors():
             trash = _set_apart(store.layout, going, [] if isinstance(ref, RealizationRef) else [str(ref)])
     with store.own_errors():
@@ -536,10 +551,11 @@ def remove(store: Store, ref: RealizationRef | DerivationRef, *, force: bool = F
     return tuple(going)
 
 
-def _check_unneeded(store: Store, going: Collection[str], ref: str) -> None:
+def _check_unneeded(store: Store, going: Collection[str], named: Mapping[str, str]) -> None:
     kept = {link.ref: f"the link {link.path} keeps it" for link in links(store.layout) if link.ref}
     kept |= {claim: f"{process} uses it" for process, claim in live.claimed(store.layout.live)}
-    for needed in (ref, *going):
+    kept |= {ref: f"{why} keeps it" for ref, why in named.items()}
+    for needed in (*going, *{f"dref:{rref[38:]}" for rref in going}):
         if needed in kept:
             raise StillNeeded(needed, kept[needed])
     wanted = frozenset(going)

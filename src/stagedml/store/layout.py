@@ -95,6 +95,8 @@ class Layout:
 
     def experiments_mark(self, folder: Path) -> Path:
         """What remembers that links into this store are in a folder."""
+        if folder == self.default_experiments:
+            return self.known_experiments / "default"
         return self.known_experiments / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
     @property

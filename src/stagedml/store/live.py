@@ -65,11 +65,13 @@ def _release(descriptor: int, path: Path, owner: int) -> None:
 def claimed(folder: Path) -> Iterator[tuple[str, str]]:
     """What running processes claim: (process, reference). The caller is alone in the store, or guesses.
 
-    A process is spelt `<host>-<process id>`.
+    A process is spelt `<host>-<process id>`, or `this process`.
     """
     for path in _files(folder):
         if locks.is_held(path):
             process = path.name.rpartition("-")[0]
+            if process == f"{socket.gethostname()[:60]}-{os.getpid()}":
+                process = "this process"
             with contextlib.suppress(FileNotFoundError):
                 for line in path.read_text(errors="replace").splitlines():
                     yield process, line

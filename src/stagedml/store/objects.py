@@ -175,12 +175,13 @@ class Store:
 
     def remember_experiments(self) -> None:
         """Remember where links into this store are looked for, lest one who has other settings misses them."""
-        folder = self.layout.experiments
-        mark = self.layout.experiments_mark(folder)
-        if folder != self.layout.default_experiments and folder.is_dir() and not mark.is_symlink():
-            with contextlib.suppress(OSError):  # who may only read, and another process that does the same
-                mark.parent.mkdir(exist_ok=True)
-                os.symlink(folder, mark)
+        for folder in dict.fromkeys((self.layout.experiments, self.layout.default_experiments)):
+            mark = self.layout.experiments_mark(folder)
+            if folder.is_dir() and not mark.is_symlink():
+                is_default = folder == self.layout.default_experiments  # it moves with the store
+                with contextlib.suppress(OSError):  # who may only read, and another process that does the same
+                    mark.parent.mkdir(exist_ok=True)
+                    os.symlink(os.path.relpath(folder, mark.parent) if is_default else folder, mark)
 
     def _sweep(self) -> None:
         """Remove what killed declarations left behind; they take moments, so what is a day old is nobody's.

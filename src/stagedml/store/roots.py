@@ -16,11 +16,12 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from blake3 import blake3
 
-from stagedml.core.refs import RealizationRef, is_rhash, parse_folder
+from stagedml.core.refs import RealizationRef, is_folder, is_rhash, parse_folder
 from stagedml.errors import StoreError, UsageError
 from stagedml.store.layout import Layout
 from stagedml.store.objects import Store
@@ -73,7 +74,8 @@ def experiments_folders(layout: Layout) -> list[Path]:
     """Where links are looked for: this one's folder, the default one, and all that the store was opened with."""
     folders = [layout.experiments, layout.default_experiments]
     with contextlib.suppress(FileNotFoundError):
-        folders += [Path(os.readlink(item.path)) for item in os.scandir(layout.known_experiments) if item.is_symlink()]
+        marks = (item.path for item in os.scandir(layout.known_experiments) if item.is_symlink())
+        folders += [Path(os.path.normpath(os.path.join(layout.known_experiments, os.readlink(mark)))) for mark in marks]
     return list(dict.fromkeys(folders))
 
 
@@ -86,21 +88,32 @@ def forget(store: Store, folder: Path) -> None:
         raise CannotLink(str(folder), f"not a folder of links that this store remembers; these are: {known}") from None
 
 
-def links(layout: Layout) -> list[Link]:
-    """All links below the experiments folders. Raises RootsUnknown."""
+def links(layout: Layout, unknown: list[RootsUnknown] | None = None) -> list[Link]:
+    """All links below the experiments folders.
+
+    Args:
+        layout: the store's.
+        unknown: takes the errors about folders that cannot be looked at, which are raised otherwise.
+
+    Raises:
+        RootsUnknown: a folder that is there, or was, cannot be looked at.
+    """
     storages = tuple(dict.fromkeys((f"{layout.storage}/", f"{os.path.realpath(layout.storage)}/")))
     found = []
     for folder in experiments_folders(layout):
-        if not folder.is_dir():
-            if folder in (layout.experiments, layout.default_experiments):
+        try:
+            if not folder.is_dir():
+                if os.path.lexists(folder) or layout.experiments_mark(folder).is_symlink():
+                    raise RootsUnknown(str(folder), "there is no such folder")
                 continue
-            raise RootsUnknown(str(folder), "it is not there")
-        for path in _links_below(folder):
-            try:
-                target = os.readlink(path)
-            except OSError:  # gone meanwhile
-                continue
-            found.append(Link(path, target, _leads_to(path, target, storages)))
+            for path in _links_below(folder):
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    target = os.readlink(path)
+                    found.append(Link(path, target, _leads_to(path, target, storages)))
+        except RootsUnknown as error:
+            if unknown is None:
+                raise
+            unknown.append(error)
     return sorted(found, key=lambda link: link.path)
 
 
@@ -127,6 +140,8 @@ def _leads_to(path: str, target: str, storages: tuple[str, ...]) -> str:
     if inside is None or ".." in inside:
         inside = _below(os.path.realpath(path), storages)
     if inside is None or not os.path.exists(path):
+        inside = _moved(target, storages[0])
+    if inside is None:
         return ""
     derivation = parse_folder(inside[0])
     if derivation is None:
@@ -134,6 +149,15 @@ def _leads_to(path: str, target: str, storages: tuple[str, ...]) -> str:
     if len(inside) > 1 and is_rhash(inside[1]):
         return str(RealizationRef(inside[1], derivation.dhash, derivation.name))
     return str(derivation)
+
+
+def _moved(target: str, storage: str) -> list[str] | None:
+    """What a link meant that led into a store which was moved or copied: a realization that is here, too."""
+    parts = target.split("/")
+    for folder, rhash in pairwise(parts):
+        if is_folder(folder) and is_rhash(rhash) and os.path.isdir(f"{storage}{folder}/{rhash}"):
+            return [folder, rhash]
+    return None
 
 
 def _below(path: str, storages: Iterable[str]) -> list[str] | None:
@@ -166,27 +190,42 @@ def add_link(store: Store, place: str, ref: RealizationRef) -> Path:
         target = store.path(ref)
         with store.own_errors():
             _symlink(target, path)
-            if not path.is_relative_to(layout.experiments):
-                mark = blake3(os.fsencode(path)).hexdigest()[:16]
-                _symlink(path, layout.experiments / _AUTO / f"{path.name}-{mark}")
+            if _is_elsewhere(layout, path):
+                _symlink(path, _auto_link(layout, path))
             store.remember_experiments()
     return path
+
+
+def _is_elsewhere(layout: Layout, path: Path) -> bool:
+    """Whether a link is not found below the experiments folder, links to folders being no part of it."""
+    real = Path(os.path.realpath(path.parent))
+    return not real.is_relative_to(os.path.realpath(layout.experiments))
+
+
+def _auto_link(layout: Layout, path: Path) -> Path:
+    return layout.experiments / _AUTO / f"{path.name[:200]}-{blake3(os.fsencode(path)).hexdigest()[:16]}"
 
 
 def place_of(store: Store, place: str) -> Path:
     """Where `add_link` would make a link. Raises CannotLink if it would not."""
     layout = store.layout
-    anywhere = place.startswith(("/", "./", "../"))
-    path = Path(os.path.abspath(place if anywhere else layout.experiments / place))
+    path, anywhere = _path_of(layout, place)
     if not anywhere and (not path.is_relative_to(layout.experiments) or path == layout.experiments):
         raise CannotLink(place, f"not a name below {layout.experiments}; give NAME, FOLDER/NAME, or ./PATH")
-    if path.is_relative_to(layout.storage) or path.is_relative_to(layout.side):
-        raise CannotLink(str(path), "inside of the store; links to it lie elsewhere")
+    real = Path(os.path.realpath(path.parent))
+    if any(real.is_relative_to(os.path.realpath(top)) for top in (layout.storage, layout.side)):
+        raise CannotLink(str(path), "inside of the store, where nothing is written; links to it lie elsewhere")
     if path.name.endswith(_TEMPORARY):
         raise CannotLink(str(path), f"names that end in {_TEMPORARY} are for links that are being made")
     if os.path.lexists(path) and not path.is_symlink():
         raise CannotLink(str(path), "something that is no link is there; choose another name, or move it away")
     return path
+
+
+def _path_of(layout: Layout, place: str) -> tuple[Path, bool]:
+    """Where a link is meant to be, and whether that was given as a path to anywhere."""
+    anywhere = place.startswith(("/", "./", "../"))
+    return Path(os.path.abspath(place if anywhere else layout.experiments / place)), anywhere
 
 
 def _symlink(target: Path, path: Path) -> None:
@@ -205,10 +244,12 @@ def _symlink(target: Path, path: Path) -> None:
 
 
 def remove_link(store: Store, name: str) -> Path:
-    """Remove a link below the experiments folder. Raises CannotLink where there is none."""
-    path = Path(os.path.abspath(store.layout.experiments / name))
+    """Remove a link, given as to `add_link`. Raises CannotLink where there is none."""
+    path, _ = _path_of(store.layout, name)
     if not path.is_symlink():
         raise CannotLink(str(path), "there is no such link; `stagedml roots` lists them")
     with store.own_errors():
         os.unlink(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(_auto_link(store.layout, path))
     return path
