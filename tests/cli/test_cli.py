@@ -133,7 +133,7 @@ def test_show_tells_configuration_inputs_and_files(capsys: pytest.CaptureFixture
         (["realize", TOYS, "--exec", "threads=2"], EXIT_USAGE, "no stage here has an Exec parameter 'threads'"),
         (["realize", TOYS, "--instances", "0"], EXIT_USAGE, "instances=0"),
         (["show", "nothing"], EXIT_FAILED, "nothing is not in the store"),
-        (["path", "rref:1"], EXIT_FAILED, "is not in the store"),
+        (["path", "rref:1"], EXIT_USAGE, "of a hash, give at least 4 characters"),
     ],
 )
 def test_bad_input_names_what_is_wrong(

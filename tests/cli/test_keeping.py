@@ -40,7 +40,8 @@ def test_a_life_of_links_and_collections(run: Run, tmp_path: Path) -> None:
     link = tmp_path / "root" / "roots" / "exp" / "best"
     assert kept.split("-")[0].removeprefix("rref:") in os.readlink(link)
 
-    assert run("gc").stdout == "no realizations would go; 4 realizations kept\n"
+    young = "some of them only because they are younger than 24.0 h"
+    assert run("gc").stdout == f"no realizations would go; 4 realizations kept\n{young}\n"
     planned = run("gc", "--grace", "0")
     assert planned.returncode == 0
     assert "1 realization of 5 B, which took 0.0 s to build, would go; 3 realizations kept" in planned.stdout
@@ -119,3 +120,35 @@ def test_a_link_in_the_way_is_told_before_anything_is_built(run: Run, tmp_path: 
     assert refused.returncode == 2
     assert "something that is no link is there" in refused.stderr
     assert run("ls", "--json").stdout.strip() == "[]"
+
+
+def test_what_cannot_be_written_is_told_in_one_line(run: Run, tmp_path: Path) -> None:
+    kept = rref(run("realize", "stagedml.testing.toys:text", "--out-link", "x"))
+    command = [sys.executable, "-m", "stagedml.cli.main", "--help"]
+    assert subprocess.run(command, check=True, capture_output=True).stdout
+    script = f"{sys.executable} -m stagedml.cli.main"
+    environment = {**os.environ, "PYLIGHTNIX_ROOT": str(tmp_path / "root")}
+    for rest, code, said in (
+        ("ls >/dev/full", 1, "No space left"),
+        ("ls >&-", 0, ""),
+        (f"export {kept} >&-", 2, "an archive is nothing to look at"),
+        (f"export {kept} -o ''", 2, "give -o FILE"),
+        (f"copy {kept} --to ''", 2, "give the folder"),
+        ("import <&-", 2, "give the FILE"),
+        ("gc --keep ''", 2, "names no stage"),
+        ("gc --keep rref:" + "0" * 32 + kept[37:], 1, "is not in the store"),
+        ("gc --del", 2, "unrecognized arguments"),
+        ("path ''", 2, "at least 4 characters"),
+    ):
+        done = subprocess.run(
+            f"{script} {rest}", shell=True, check=False, capture_output=True, text=True, env=environment
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), (rest, done.stderr)
+        assert said in done.stderr, rest
+
+
+def test_a_setting_with_nonsense_is_named(run: Run) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    done = run("gc", STAGEDML_KEEP="all_nonsense")
+    assert done.returncode == 2
+    assert "STAGEDML_KEEP: " in done.stderr

@@ -173,3 +173,8 @@ def test_a_full_disk_fails_the_build_and_leaves_the_store_valid(small_disk: Path
         ballast.unlink()
         assert mklens(realize(instantiate(toys.all_counted, "a"))).counts.A.val == 1.0
         assert reader.read_store(store.layout.storage).findings == []
+
+
+def test_a_store_inside_of_another_one_is_refused(store: Store) -> None:
+    with pytest.raises(StoreUnusable, match=f"inside of the store {store.layout.storage}"):
+        opened(store.layout.storage)

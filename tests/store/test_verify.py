@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedml import RRef, instantiate, plan, realize, using_store
+from stagedml import Build, RefPath, RRef, instantiate, output, plan, realize, stage, using_store
 from stagedml.core.plan import Verdict
 from stagedml.core.refs import parse_rref
 from stagedml.errors import StoreError
@@ -301,3 +301,89 @@ def test_a_folder_that_is_writable_for_a_moment_is_no_finding(store: Store, rref
     assert seen.wait(60)
     assert verify(store).findings == ()
     thread.join()
+
+
+# -- what is no realization any more ----------------------------------------------------------------------------------
+
+
+def _by_a_file(place: Path) -> None:
+    place.write_text("foo")
+
+
+def _by_a_link(place: Path) -> None:
+    place.symlink_to(place.parents[2] / "moved")
+
+
+@pytest.mark.parametrize("replace", [_by_a_file, _by_a_link])
+def test_what_took_a_realizations_place_is_put_away_and_it_is_built_anew(
+    store: Store, rref: RRef, replace: Callable[[Path], None]
+) -> None:
+    place = _folder(store, rref)
+    moved = store.layout.root / "moved"
+    place.rename(moved)
+    (moved / "result" / "counts.json").chmod(0o644)
+    replace(place)
+    report = verify(store)
+    assert [(finding.kind, finding.path) for finding in report.findings] == [(Kind.DAMAGED, str(place))]
+    repair(store, report)
+    assert (moved / "result" / "counts.json").stat().st_mode & 0o200  # nothing outside of the store was touched
+    assert realize(instantiate(toys.all_counted)) == rref
+    assert verify(store).findings == ()
+
+
+def test_a_file_in_a_realizations_place_is_set_aside_by_a_rebuild(store: Store, rref: RRef) -> None:
+    place = _folder(store, rref)
+    place.rename(store.layout.root / "moved")
+    place.write_text("foo")
+    assert realize(instantiate(toys.all_counted)) == rref
+    assert verify(store).findings == ()
+
+
+@stage(toys.Text, name="siblings")
+def siblings(build: Build, *, text: RefPath = output("a/text.txt")) -> None:
+    """Write two folders."""
+    for name in ("a", "b"):
+        (build.outpath / name).mkdir()
+        (build.outpath / name / "text.txt").write_text(name)
+
+
+def test_damage_is_found_where_metadata_is_lost_too(store: Store) -> None:
+    rref = realize(instantiate(siblings))
+    store.layout.metadata_of(parse_rref(rref)).unlink()
+    assert verify(store).findings == ()
+    path = _unlocked(_folder(store, rref) / "a" / "text.txt")
+    _flip(path)
+    _locked(path)
+    assert _kinds(verify(store)) == [Kind.DAMAGED]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"builds": []}, {"digest": None}, {"digest": 5}, {"content": "x"}, {"rref": {}}, {"files": [["f", 1, 2, 3]]}],
+    ids=str,
+)
+def test_metadata_of_other_types_is_told_and_put_away(store: Store, rref: RRef, change: dict[str, object]) -> None:
+    path = store.layout.metadata_of(parse_rref(rref))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    report = verify(store)
+    assert _kinds(report) == [Kind.METADATA]
+    repair(store, report)
+    assert verify(store).findings == ()
+    assert realize(instantiate(toys.all_counted)) == rref
+
+
+@pytest.mark.unprivileged
+def test_what_may_not_be_read_is_told(nobody_path: Path) -> None:
+    def check() -> None:
+        with using_store(Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=nobody_path / "root"))) as store:
+            rref = realize(instantiate(toys.all_counted))
+            folder = _folder(store, rref).parent
+            folder.chmod(0)
+            (finding, *_) = [finding for finding in verify(store).findings if finding.kind is Kind.CONFIG]
+            assert "Permission denied" in finding.detail
+            with pytest.raises(StoreError, match="Permission denied"):
+                store.realizations(parse_rref(rref).derivation)
+            folder.chmod(0o755)
+            assert verify(store).findings == ()
+
+    as_nobody(check)

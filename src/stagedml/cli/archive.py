@@ -30,7 +30,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     store = Store.open(settings, create=False)
     refs = [views.find(store, text) for text in arguments.refs]
     if arguments.output == "-":
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() or sys.__stdout__ is None:
             raise UsageError("an archive is nothing to look at; give -o FILE, or a pipe: `stagedml export REF | ...`")
         place, opened = "standard output", _standard_output()
     else:
@@ -60,6 +60,8 @@ def run_import(arguments: argparse.Namespace) -> int:
 def run_copy(arguments: argparse.Namespace) -> int:
     source = Store.open(read_settings(root=arguments.root), create=False)
     refs = [views.find(source, text) for text in arguments.refs]
+    if not arguments.to:
+        raise UsageError("--to: give the folder that holds the other store")
     destination = Store.open(read_settings(root=arguments.to))
     with _progress("copy") as on_progress:
         imported = copy(source, destination, refs, on_progress=on_progress)
@@ -90,6 +92,8 @@ def _standard_output() -> contextlib.AbstractContextManager[BinaryIO]:
 @contextlib.contextmanager
 def _written_whole(place: str, *, durable: bool) -> Iterator[BinaryIO]:
     """A file that has its name when it is complete, and is not there otherwise. A device or a pipe is written as is."""
+    if not place or os.path.isdir(place):
+        raise UsageError(f"{place!r} is no file; give -o FILE")
     try:
         is_file = not os.path.exists(place) or stat.S_ISREG(os.stat(place).st_mode)
         final = os.path.realpath(place)
@@ -114,7 +118,7 @@ def _written_whole(place: str, *, durable: bool) -> Iterator[BinaryIO]:
 
 def _input(place: str) -> contextlib.AbstractContextManager[BinaryIO]:
     if place == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("give the FILE of an archive, or a pipe: `... | stagedml import`")
         return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:

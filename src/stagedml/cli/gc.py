@@ -39,7 +39,7 @@ def run_gc(arguments: argparse.Namespace) -> int:
 def _reference(store: Store, text: str) -> str:
     """A realization by what `show` takes, or else the text itself, which names a stage then."""
     try:
-        return str(views.find(store, text))
+        return str(views.find(store, text)) if len(text) >= 4 else text
     except NotInStore:
         return text
 

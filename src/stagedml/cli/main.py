@@ -7,6 +7,7 @@ or verify found something; 2 wrong usage; 3 something could not be fetched; 130 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -46,6 +47,9 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
     arguments = parser().parse_args(argv)
     if arguments.verbose:
         import logging
@@ -64,8 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stagedml: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 0
+    except OSError as error:  # standard output on a full disk, a working directory that is gone
+        if arguments.verbose:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"stagedml: {error.strerror or error}{where}", file=sys.stderr)
+        _silence()
+        return EXIT_FAILED
+
+
+def _silence() -> None:
+    """Let nobody complain at exit that what is left cannot be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: BaseException) -> int:

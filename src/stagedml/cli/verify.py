@@ -37,8 +37,8 @@ def _print(report: Report, done: list[str], *, repaired: bool) -> None:
     )
     problems = len(report.findings)
     print(
-        f"{report.realizations} realizations{untracked}, {words.size(report.size_bytes)} read; "
-        f"{problems or 'no'} problem{'s' * (problems != 1)}",
+        f"{words.count(report.realizations, 'realization')}{untracked}, {words.size(report.size_bytes)} read; "
+        f"{words.count(problems, 'problem')}",
         file=sys.stderr,
     )
     kinds = {finding.kind for finding in report.findings}

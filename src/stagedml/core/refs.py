@@ -72,7 +72,8 @@ class RealizationRef:
 
 def parse_dref(text: str) -> DerivationRef:
     """Read a derivation reference. Raises InvalidReference."""
-    match = _DREF.match(text)
+    given: object = text  # whoever checks no types passes other things, too
+    match = _DREF.match(given) if isinstance(given, str) else None
     if match is None:
         raise InvalidReference(str(text), "dref:<32 hex digits>-<name>")
     return DerivationRef(match[1], match[2])
@@ -80,7 +81,8 @@ def parse_dref(text: str) -> DerivationRef:
 
 def parse_rref(text: str) -> RealizationRef:
     """Read a realization reference. Raises InvalidReference."""
-    match = _RREF.match(text)
+    given: object = text
+    match = _RREF.match(given) if isinstance(given, str) else None
     if match is None:
         raise InvalidReference(str(text), "rref:<32 hex digits>-<32 hex digits>-<name>")
     return RealizationRef(match[1], match[2], match[3])

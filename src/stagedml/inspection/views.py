@@ -122,6 +122,7 @@ def find(store: Store, text: str) -> RealizationRef:
             characters of an rref's hash, with or without `rref:`.
 
     Raises:
+        UsageError: it is too short.
         NotInStore: there is none.
         AmbiguousReference: there are several.
     """
@@ -135,11 +136,13 @@ def find(store: Store, text: str) -> RealizationRef:
         if lines:
             return parse_rref(max(lines, key=lambda line: (line.built or 0.0, line.rref)).rref)
     prefix = text.removeprefix("rref:")
+    if len(prefix) < 4:
+        raise UsageError(f"{text!r} is no stage in the store; of a hash, give at least 4 characters")
     found = [
         ref
         for derivation in store.derivations()
         for ref in store.realizations(derivation)
-        if len(prefix) >= 4 and f"{ref.rhash}-{ref.folder}".startswith(prefix)
+        if f"{ref.rhash}-{ref.folder}".startswith(prefix)
     ]
     if len(found) > 1:
         raise AmbiguousReference(text, tuple(map(str, found)))

@@ -186,7 +186,8 @@ class Arrivals:
         if context is None:
             raise self._wrong(ref, CONTEXT_FILE, "is no context")
         if known is None:
-            if not hashes_to_name(tree, ref, entries, text):
+            is_ours = "stagedml" in json.loads(self.configs[ref.derivation])
+            if not hashes_to_name(tree, ref, entries, text, is_ours=is_ours):
                 raise self._wrong(ref, "", "does not hash to its name")
         else:
             if not belongs(known, ref, text):

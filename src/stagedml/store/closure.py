@@ -136,7 +136,8 @@ class Holdings:
     def _scanned(self, ref: RealizationRef, folder: Path, context: bytes) -> tuple[Entry, ...]:
         if ref not in self._plain:
             entries = hashing.scan(folder)
-            if not hashes_to_name(folder, ref, entries, context):
+            is_ours = "stagedml" in json.loads(self._config(ref.derivation))
+            if not hashes_to_name(folder, ref, entries, context, is_ours=is_ours):
                 raise DamagedFile(str(folder), "it does not hash to its name")
             self._plain[ref] = entries
         return self._plain[ref]
@@ -183,15 +184,19 @@ def belongs(known: Metadata, ref: RealizationRef, context: bytes) -> bool:
     return (known.rref, known.content, known.digest, known.digest[:32]) == (str(ref), content, digest, ref.rhash)
 
 
-def hashes_to_name(folder: Path, ref: RealizationRef, entries: Iterable[Entry], context: bytes) -> bool:
-    """Whether a realization without metadata has the hash in its name, by our rule or, if it can be told, Pylightnix's.
+def hashes_to_name(
+    folder: Path, ref: RealizationRef, entries: Iterable[Entry], context: bytes, *, is_ours: bool
+) -> bool:
+    """Whether a realization without metadata has the hash in its name, by our rule or by Pylightnix's.
 
-    The links in it have been looked at; they do not lead out.
+    Where Pylightnix's cannot be told, a realization of a stage of ours is not believed. The links in it have been
+    looked at; they do not lead out.
     """
     if hashing.realization_digest(hashing.content_digest(entries), context.decode())[:32] == ref.rhash:
         return True
     try:
-        return pylightnix_whole(folder, ref.rhash) is not False
+        whole = pylightnix_whole(folder, ref.rhash)
+        return whole or (whole is None and not is_ours)
     except OSError:  # such as a link to nothing, which Pylightnix cannot hash, either
         return False
 

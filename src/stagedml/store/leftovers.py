@@ -103,10 +103,10 @@ def changed(path: Path) -> float:
                 latest = max(latest, os.lstat(folder).st_mtime)
                 for item in others:
                     latest = max(latest, item.stat(follow_symlinks=False).st_mtime)
-    except PermissionError:
-        return latest
-    except OSError:
+    except FileNotFoundError:
         return time.time()
+    except OSError:  # what is inside cannot be reached: no right, or too deep to be named
+        return latest
     return latest
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from stagedml.store.hashing import Entry
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class UnreadableMetadata(StoreError):
@@ -62,6 +64,22 @@ class Metadata:
     inputs: Mapping[str, tuple[str, ...]]  #: direct inputs: derivation -> realizations
     files: tuple[Entry, ...]
     builds: tuple[BuildRecord, ...]
+
+    def checked(self) -> Metadata:
+        """Itself, if it is what `to_text` writes. Raises ValueError."""
+        texts = (self.rref, self.digest, self.content, *(text for rrefs in self.inputs.values() for text in rrefs))
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a reference or digest is no text")
+        if not (_DIGEST.match(self.digest) and _DIGEST.match(self.content)):
+            raise ValueError("a digest has not 64 hexadecimal digits")
+        if not self.builds:
+            raise ValueError("it tells of no build")
+        for build in self.builds:
+            if type(build.instance) is not int or not all(
+                isinstance(moment, (int, float)) for moment in (build.started, build.stopped)
+            ):
+                raise ValueError("a build has no number or no times")
+        return self
 
     @property
     def instances(self) -> tuple[int, ...]:
@@ -111,10 +129,18 @@ def from_text(text: str, path: str) -> Metadata:
             content=document["content"],
             inputs={dref: tuple(rrefs) for dref, rrefs in document["inputs"].items()},
             builds=tuple(BuildRecord(**build) for build in document["builds"]),
-            files=tuple(Entry(*entry) for entry in document["files"]),
-        )
+            files=tuple(_entry(*entry) for entry in document["files"]),
+        ).checked()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableMetadata(path, f"{type(error).__name__}: {error}") from error
+
+
+def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:
+    if not (isinstance(path, str) and isinstance(digest, str) and type(size) is int and kind in ("d", "f", "x", "l")):
+        raise ValueError("a file is told wrongly")
+    if kind in ("f", "x") and not _DIGEST.match(digest):
+        raise ValueError(f"the digest of {path} has not 64 hexadecimal digits")
+    return Entry(kind, path, size, digest)
 
 
 def read(path: Path) -> Metadata | None:

@@ -148,14 +148,20 @@ class Store:
     def _prepare(self, create: bool) -> None:
         layout = self.layout
         if not create and not layout.storage.is_dir():
-            raise StoreUnusable(str(layout.storage), "there is no such folder; `store_initialize()` makes one")
+            raise StoreUnusable(
+                str(layout.storage),
+                "there is no such folder; `stagedml realize`, or `store_initialize()` in Python, makes one",
+            )
         if not create and not layout.side.is_dir():
             return  # filled by Pylightnix alone; reading needs nothing of ours
+        for outer in layout.storage.parents:
+            if outer.name and outer.with_name(f"{outer.name}.stagedml").joinpath("version").exists():
+                raise StoreUnusable(str(layout.storage), f"it would lie inside of the store {outer}")
         version = layout.version_file.read_text().strip() if layout.version_file.exists() else None
         if version not in (None, str(LAYOUT_VERSION)):
             raise StoreUnusable(
                 str(layout.storage),
-                f"its layout is version {version}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
+                f"its layout is version {version or '?'}, this StagedML knows {LAYOUT_VERSION}; use a newer StagedML",
             )
         if not create and not os.access(layout.side, os.W_OK):
             return  # who may only read needs nothing of what follows
@@ -225,7 +231,8 @@ class Store:
         folder = self.layout.derivation(ref)
         path = folder / CONFIG_FILE
         try:
-            present = path.read_text(encoding="utf-8", errors="replace")
+            with self.own_errors():
+                present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
         except FileNotFoundError:
             present = None
         if present == text:
@@ -276,6 +283,8 @@ class Store:
             data = self.layout.config(ref).read_bytes()
         except FileNotFoundError:
             raise NotInStore(str(ref), str(self.layout.storage)) from None
+        except OSError as error:
+            raise DamagedFile(str(self.layout.config(ref)), f"it cannot be read: {error.strerror}") from error
         digest = hashlib.sha256(data).hexdigest()
         if not digest.startswith(ref.dhash):
             raise DamagedFile(str(self.layout.config(ref)), f"it hashes to {digest[:32]}, not to {ref.dhash}")
@@ -287,21 +296,27 @@ class Store:
         return self.config(parse_dref(dref))
 
     def derivations(self) -> list[DerivationRef]:
-        """Every derivation in the store, sorted."""
+        """Every derivation in the store, sorted. Raises StoreUnusable where that cannot be told."""
         try:
-            names = sorted(os.listdir(self.layout.storage))
-        except FileNotFoundError:
-            return []
+            with self.own_errors():
+                names = sorted(os.listdir(self.layout.storage))
+        except StoreUnusable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
         return [ref for ref in map(parse_folder, names) if ref is not None]
 
     # -- realizations --------------------------------------------------------------------------------------------
 
     def realizations(self, ref: DerivationRef) -> list[RealizationRef]:
-        """Every realization of a derivation, sorted."""
+        """Every realization of a derivation, sorted. Raises StoreUnusable where that cannot be told."""
         try:
-            names = sorted(os.listdir(self.layout.derivation(ref)))
-        except FileNotFoundError:
-            return []
+            with self.own_errors():
+                names = sorted(os.listdir(self.layout.derivation(ref)))
+        except StoreUnusable as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+                return []
+            raise
         return [RealizationRef(name, ref.dhash, ref.name) for name in names if is_rhash(name)]
 
     def path(self, ref: RealizationRef) -> Path:
@@ -432,7 +447,7 @@ class Store:
         place = self.layout.quarantine / f"{path.parent.name}-{path.name}-{time.time_ns()}"
         with self.own_errors():
             self.layout.quarantine.mkdir(exist_ok=True)
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 os.chmod(path, 0o755)  # an unprivileged user cannot move a read-only folder to another parent
             os.rename(path, place)
         return place

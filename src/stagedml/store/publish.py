@@ -143,7 +143,7 @@ def install(store: Store, realization: RealizationRef, tree: Path, context_text:
     with store.publishing(realization.folder):
         store.mend_config(realization.derivation)
         final = store.layout.realization(realization)
-        there = final.is_dir()
+        there = os.path.lexists(final)
         if there and _digest(final) != (known.digest if known is not None else _digest(tree)):
             store.set_aside(realization)
             there = False
@@ -166,6 +166,8 @@ def install(store: Store, realization: RealizationRef, tree: Path, context_text:
 
 def _digest(folder: Path) -> str | None:
     """What a realization's folder hashes to, all of it read; None where it cannot be."""
+    if folder.is_symlink():
+        return None
     try:
         content = hashing.content_digest(hashing.scan(folder))
         context_text = (folder / CONTEXT_FILE).read_text(encoding="utf-8")

@@ -105,8 +105,15 @@ def verify(
     """
     if refs is None:
         derivations = store.derivations()
-        chosen = [ref for derivation in derivations for ref in store.realizations(derivation)]
-        findings = _all_orphans(store)
+        findings = []
+        chosen = []
+        for derivation in derivations:
+            try:
+                chosen += store.realizations(derivation)
+            except StoreUnusable as error:
+                path = str(store.layout.derivation(derivation))
+                findings.append(Finding(Kind.CONFIG, str(derivation), path, f"cannot be read: {error.reason}"))
+        findings += _all_orphans(store)
     else:
         chosen = sorted(set(refs), key=str)
         derivations = sorted({ref.derivation for ref in chosen}, key=str)
@@ -148,7 +155,7 @@ def repair(store: Store, report: Report) -> list[str]:
         ref = parse_rref(text)
         with store.publishing(ref.folder):
             found = {finding.kind for finding in _check(store, ref).findings}
-            if found & UNFIT and store.layout.realization(ref).is_dir():
+            if found & UNFIT and os.path.lexists(store.layout.realization(ref)):
                 done.append(f"{ref}: moved to {store.set_aside(ref)}")
                 if (metadata := store.layout.metadata_of(ref)).exists():
                     done.append(f"{metadata}: moved to {store.quarantine(metadata)}")
@@ -193,8 +200,8 @@ def _is_writable(path: str) -> bool:
 def _was_collected(store: Store, finding: Finding) -> bool:
     """Whether what was found is about something that was deleted as a whole meanwhile."""
     if is_rref(finding.ref):
-        return not store.layout.realization(parse_rref(finding.ref)).is_dir()
-    return is_dref(finding.ref) and not store.layout.derivation(parse_dref(finding.ref)).is_dir()
+        return not os.path.lexists(store.layout.realization(parse_rref(finding.ref)))
+    return is_dref(finding.ref) and not os.path.lexists(store.layout.derivation(parse_dref(finding.ref)))
 
 
 _LEFT = "was not published, or not deleted, to the end"
@@ -202,6 +209,10 @@ _LEFT = "was not published, or not deleted, to the end"
 
 def _check_config(store: Store, ref: DerivationRef) -> Iterator[Finding]:
     path = str(store.layout.config(ref))
+    folder = store.layout.derivation(ref)
+    if folder.is_symlink():
+        yield Finding(Kind.CONFIG, str(ref), str(folder), "is a link; the folder itself belongs here")
+        return
     try:
         store.read_config(ref)
     except NotInStore:
@@ -220,8 +231,11 @@ def _check(store: Store, ref: RealizationRef) -> _Checked:
     def found(kind: Kind, path: Path, detail: str) -> None:
         findings.append(Finding(kind, str(ref), str(path), detail))
 
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         found(Kind.MISSING, folder, "the whole realization is gone")
+        return _Checked(tuple(findings), 0, True)
+    if folder.is_symlink() or not folder.is_dir():
+        found(Kind.DAMAGED, folder, "is no folder any more")
         return _Checked(tuple(findings), 0, True)
     known = None
     unreadable = False
@@ -262,13 +276,23 @@ def _check(store: Store, ref: RealizationRef) -> _Checked:
         elif known is None and digest[:32] != ref.rhash:
             if not unreadable:  # no metadata at all: Pylightnix published it
                 by_its_rule = pylightnix_whole(folder, ref.rhash)
-                if by_its_rule is False:
+                if by_its_rule is None and _is_ours(store, ref):
+                    found(Kind.DAMAGED, folder, "has no metadata, and does not hash to its name")
+                elif by_its_rule is False:
                     found(Kind.DAMAGED, folder, "does not hash to its name by Pylightnix's rule")
                 return _Checked(tuple(findings), sum(entry.size for entry in entries), by_its_rule is not None)
             found(Kind.DAMAGED, folder, f"hashes to {digest[:32]}, and no metadata tells what was changed")
     for path in _writable(folder):
         found(Kind.WRITABLE, path, "has write bits")
     return _Checked(tuple(findings), sum(entry.size for entry in entries), True)
+
+
+def _is_ours(store: Store, ref: RealizationRef) -> bool:
+    """Whether a stage of ours was realized; seldom by Pylightnix, mostly by us."""
+    try:
+        return "stagedml" in store.config(ref.derivation)
+    except (NotInStore, DamagedFile):
+        return False
 
 
 def pylightnix_whole(folder: Path, rhash: str) -> bool | None:
@@ -361,5 +385,5 @@ def _orphans(store: Store, folder: str) -> list[Finding]:
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
