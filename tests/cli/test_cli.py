@@ -129,7 +129,7 @@ def test_show_tells_configuration_inputs_and_files(capsys: pytest.CaptureFixture
         (["realize", "no.such.module:stage"], EXIT_USAGE, "there is no module 'no'"),
         (["realize", TOYS, "contents=x"], EXIT_USAGE, "contents"),
         (["realize", TOYS, "a", "b"], EXIT_USAGE, "too many positional arguments"),
-        (["realize", TOYS, "content=3"], EXIT_USAGE, "content: wanted str, got 3 (an int)"),
+        (["realize", "stagedml.testing.toys:sample", "seed=five"], EXIT_USAGE, "seed: wanted int, got 'five'"),
         (["realize", TOYS, "--exec", "threads=2"], EXIT_USAGE, "no stage here has an Exec parameter 'threads'"),
         (["realize", TOYS, "--instances", "0"], EXIT_USAGE, "instances=0"),
         (["show", "nothing"], EXIT_FAILED, "nothing is not in the store"),

@@ -152,3 +152,19 @@ def test_a_setting_with_nonsense_is_named(run: Run) -> None:
     done = run("gc", STAGEDML_KEEP="all_nonsense")
     assert done.returncode == 2
     assert "STAGEDML_KEEP: " in done.stderr
+
+
+def test_texts_that_look_like_numbers_stay_texts_where_texts_are_wanted(run: Run) -> None:
+    assert rref(run("realize", "stagedml.testing.toys:all_counted", "5")) == rref(
+        run("realize", "stagedml.testing.toys:all_counted", 'content="5"')
+    )
+    assert run("realize", "stagedml.testing.toys:text", "content=true").returncode == 0
+    assert run("realize", "stagedml.testing.toys:sample", "seed=5").returncode == 0
+    assert run("realize", "stagedml.testing.toys:sample", "seed=five").returncode == 2
+
+
+def test_names_that_no_terminal_shows_are_spelt_out(run: Run, tmp_path: Path) -> None:
+    rref(run("realize", "stagedml.testing.toys:text", "--out-link", "x"))
+    (tmp_path / "root" / "roots" / "a\nb").symlink_to("nowhere")
+    assert len(run("roots").stdout.splitlines()) == 3
+    assert "a\\nb" in run("roots").stdout

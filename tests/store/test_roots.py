@@ -135,6 +135,7 @@ def test_a_link_is_replaced_and_anything_else_is_not(store: Store) -> None:
         ("", "not a name below"),
         (str(store.layout.storage / "x"), "inside of the store"),
         ("name.tmp", "are for links that are being made"),
+        ("n" * 250, "choose a shorter one"),
     ):
         with pytest.raises(CannotLink, match=problem):
             linkrref(first, name)

@@ -387,3 +387,15 @@ def test_what_may_not_be_read_is_told(nobody_path: Path) -> None:
             assert verify(store).findings == ()
 
     as_nobody(check)
+
+
+def test_what_is_no_part_of_a_store_is_told_and_put_away(store: Store, rref: RRef) -> None:
+    for name in ("junk", "store-v0"):
+        (store.layout.storage / name).mkdir()
+    report = verify(store)
+    assert [(finding.kind, Path(finding.path).name) for finding in report.findings] == [
+        (Kind.EXTRA, "junk"),
+        (Kind.EXTRA, "store-v0"),
+    ]
+    assert len(repair(store, report)) == 2
+    assert verify(store).findings == ()

@@ -65,7 +65,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             print(f"  {rref}")
     print("files")
     for path, count in view.files:
-        print(f"  {words.size(count):>10}  {path}")
+        print(f"  {words.size(count):>10}  {words.printable(path)}")
     return 0
 
 

@@ -68,10 +68,16 @@ def count(number: int, noun: str) -> str:
     return f"{f'{number:,}' if number else 'no'} {noun}{'s' * (number != 1)}"
 
 
+def printable(text: str) -> str:
+    """A text as it is, or with what no terminal shows spelt out."""
+    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of aligned columns; none where there are no rows. Columns without any text are left out."""
     if not rows:
         return []
+    rows = [[printable(cell) for cell in row] for row in rows]
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     widths = {column: max(len(row[column]) for row in (header, *rows)) for column in used}
     return ["  ".join(f"{row[column]:<{widths[column]}}" for column in used).rstrip() for row in (header, *rows)]

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stagedml.authoring.instantiate import Instantiated, instantiate
@@ -20,14 +20,15 @@ def declared(stage: str, arguments: Sequence[str], catalogue: str) -> Instantiat
 
     Args:
         stage: MODULE:FUNCTION, or a name in the catalogue.
-        arguments: VALUE or NAME=VALUE; values are JSON where they read as such, plain text otherwise.
+        arguments: VALUE or NAME=VALUE; values are JSON where they read as such and the parameter is not a `str`, plain
+            text otherwise.
         catalogue: the module whose stages go by their bare names.
 
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
     function = stage_named(stage, catalogue)
-    positional, named = _arguments(arguments)
+    positional, named = _arguments(arguments, _parameters(function))
     if not isinstance(function, Stage):
         try:
             inspect.signature(function).bind(*positional, **named)
@@ -69,10 +70,20 @@ def _is_stage(value: object) -> bool:
     return isinstance(value, Stage) or inspect.isfunction(value)
 
 
-def _arguments(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    positional = [_value(text) for text in texts if not _is_assignment(text)]
+def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of a stage function, in order, with their annotations."""
+    if isinstance(function, Stage):
+        return dict(function.annotations)
+    return {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+
+
+def _arguments(texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    annotations = iter(parameters.values())
+    positional = [_typed(text, next(annotations, None)) for text in texts if not _is_assignment(text)]
     named: dict[str, Any] = {}
-    for name, value in (assignment(text) for text in texts if _is_assignment(text)):
+    for text in filter(_is_assignment, texts):
+        name, _, rest = text.partition("=")
+        value = _typed(rest, parameters.get(name))
         if name in named:
             raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
         named[name] = value
@@ -90,6 +101,11 @@ def assignment(text: str) -> tuple[str, Any]:
         raise UsageError(f"{text!r}: give NAME=VALUE")
     name, _, value = text.partition("=")
     return name, _value(value)
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    value = _value(text)
+    return text if annotation in (str, "str") and not isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:

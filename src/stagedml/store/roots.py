@@ -28,6 +28,7 @@ from stagedml.store.objects import Store
 
 _AUTO = "auto"
 _TEMPORARY = ".tmp"
+_LONGEST_NAME_BYTES = 240  # and a few more while it is made
 
 
 class CannotLink(UsageError):
@@ -215,6 +216,8 @@ def place_of(store: Store, place: str) -> Path:
     real = Path(os.path.realpath(path.parent))
     if any(real.is_relative_to(os.path.realpath(top)) for top in (layout.storage, layout.side)):
         raise CannotLink(str(path), "inside of the store, where nothing is written; links to it lie elsewhere")
+    if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
+        raise CannotLink(str(path), f"a name of more than {_LONGEST_NAME_BYTES} bytes; choose a shorter one")
     if path.name.endswith(_TEMPORARY):
         raise CannotLink(str(path), f"names that end in {_TEMPORARY} are for links that are being made")
     if os.path.lexists(path) and not path.is_symlink():

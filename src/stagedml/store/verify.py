@@ -22,7 +22,7 @@ from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
-from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, is_folder, is_rref, parse_dref, parse_rref
 from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONTEXT_FILE
@@ -167,6 +167,10 @@ def repair(store: Store, report: Report) -> list[str]:
             with store.publishing(parse_rref(finding.ref).folder), contextlib.suppress(FileNotFoundError):
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
                 done.append(f"{path}: made read-only")
+        elif finding.kind is Kind.EXTRA:
+            with store.changing():
+                if os.path.lexists(path):
+                    done.append(f"{path}: moved to {store.quarantine(path)}")
         elif finding.kind in (Kind.ORPHAN, Kind.METADATA):
             folder = path.parent.name
             with store.publishing(folder):
@@ -361,6 +365,9 @@ def _all_orphans(store: Store) -> list[Finding]:
         if name.endswith(".tmp"):  # of a collection
             places = (layout.storage / name, layout.metadata / name)
             findings += [Finding(Kind.ORPHAN, "", str(place), _LEFT) for place in places if place.exists()]
+        elif not is_folder(name):
+            place = layout.storage / name
+            findings += [Finding(Kind.EXTRA, "", str(place), "is no part of a store")] if place.exists() else []
         elif _orphans(store, name):
             with store.publishing(name):
                 findings += _orphans(store, name)
