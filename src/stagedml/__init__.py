@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from stagedml.engine.realize import plan as plan
     from stagedml.engine.realize import realize as realize
     from stagedml.engine.realize import realize_many as realize_many
+    from stagedml.engine.realize import tryrealize as tryrealize
     from stagedml.errors import BuildError as BuildError
     from stagedml.errors import RemoteError as RemoteError
     from stagedml.errors import StagedmlError as StagedmlError
@@ -65,7 +66,7 @@ _WHERE = {
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
-    "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many"),
+    "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),

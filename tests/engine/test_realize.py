@@ -16,14 +16,17 @@ from stagedml import (
     Build,
     BuildError,
     Exec,
+    Policy,
     RefPath,
     RRef,
     UsageError,
     best,
     every,
     exactly,
+    gc,
     instantiate,
     latest,
+    lrealize,
     mklens,
     output,
     plan,
@@ -31,6 +34,7 @@ from stagedml import (
     realize_many,
     redefine,
     stage,
+    tryrealize,
     using_store,
 )
 from stagedml.authoring.build import MissingOutputs
@@ -39,7 +43,7 @@ from stagedml.core.matchers import MetricMissing
 from stagedml.core.plan import Plan
 from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
-from stagedml.engine.realize import BuildFailed, MatcherUnsatisfied
+from stagedml.engine.run import BuildFailed, MatcherUnsatisfied
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 from stagedml.testing import toys
@@ -488,3 +492,23 @@ def quits(build: Build, *, code: int, text: RefPath = output("text.txt")) -> Non
 def test_a_builder_that_exits_is_a_failed_build_and_ends_nothing(store: Store, code: int) -> None:
     with pytest.raises(BuildFailed, match=f"SystemExit: {code}"):
         realize(instantiate(lambda: quits(code=code)))
+
+
+def test_tryrealize_gives_what_is_there_and_builds_nothing(store: Store) -> None:
+    target = instantiate(toys.all_counted)
+    assert tryrealize(target) is None
+    assert [store.realizations(ref) for ref in store.derivations()] == [[], [], []]
+    rref = realize(target)
+    assert tryrealize(target) == rref
+    assert tryrealize(instantiate(toys.all_counted, "another")) is None
+    with pytest.raises(UsageError, match="use `realize_many`"):
+        tryrealize(instantiate(lambda: [toys.text(content="a"), toys.text(content="b")]))
+
+
+def test_what_tryrealize_gave_is_claimed(store: Store) -> None:
+    target = instantiate(toys.all_counted)
+    realize(target)
+    lrealize(instantiate(toys.text, content="kept"))
+    store.claims.forget()
+    tryrealize(target)
+    assert gc(policy=Policy(grace_s=0)).plan.realizations == ()

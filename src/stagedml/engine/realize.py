@@ -1,387 +1,32 @@
-"""The front door: plan a closure, then reuse or build each derivation in order.
-
-Planning reads the store and builds nothing. Building happens in the calling process, one derivation after the other,
-so a debugger works. Over all processes on a store there is one builder for a derivation, its direct inputs and an
-instance; whoever comes second waits and takes the first one's result.
-"""
+"""The front door: the functions that users call to plan a closure, and to reuse or build each derivation in it."""
 
 from __future__ import annotations
 
-import getpass
-import importlib.metadata
-import logging
 import os
-import platform
-import socket
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
-from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.matchers import StageMatcher
-from stagedml.authoring.pylightnix import Closure, Derivation, DRef, RRef, StorageSettings
-from stagedml.authoring.pylightnix import Path as PylightnixPath
-from stagedml.authoring.session import Storage, store_of, using_store
+from stagedml.authoring.pylightnix import Closure, Derivation, RRef
+from stagedml.authoring.session import Storage, store_of
 from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
 from stagedml.core import config as configs
-from stagedml.core.matchers import Candidate, Matcher
-from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Verdict, decide
-from stagedml.core.refs import DerivationRef, is_dref, parse_dref, parse_rref
+from stagedml.core.plan import Plan
+from stagedml.core.refs import is_dref, parse_dref, parse_rref
 from stagedml.engine.console import default_observer
 from stagedml.engine.events import Observer
-from stagedml.engine.explain import Explainer
-from stagedml.errors import BuildError, StagedmlError, UsageError
+from stagedml.engine.run import ForeignMatcher, Node, Run
+from stagedml.errors import UsageError
 from stagedml.settings import read_settings
-from stagedml.store import atomic, roots
-from stagedml.store.metadata import BuildRecord, UnreadableMetadata
-from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
-from stagedml.store.publish import begin_build, building, publish
-
-logger = logging.getLogger(__name__)
+from stagedml.store import roots
+from stagedml.store.objects import Store
 
 R = TypeVar("R")
 #: What `instantiate` returned, or the closure in it.
 Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
 #: Which derivations to rebuild: the targets (True), or those of some stages, names or references.
 Force: TypeAlias = "bool | Stage[..., Any] | str | Iterable[Stage[..., Any] | str]"
-_RECORDED_PACKAGES = ("pylightnix", "numpy", "tensorflow", "tf_keras", "official", "tokenizers", "torch")
-_DISTRIBUTIONS = {"official": "tf-models-official", "tf_keras": "tf-keras"}
-
-
-class BuildFailed(BuildError):
-    """A builder raised; the original exception is the cause (`__cause__`)."""
-
-    def __init__(self, dref: str, reason: str, scratch: str) -> None:
-        super().__init__(dref, reason, scratch)
-        self.dref, self.reason, self.scratch = dref, reason, scratch
-
-    def __str__(self) -> str:
-        return (
-            f"building {parse_dref(self.dref).name} failed: {self.reason}\n"
-            f"  derivation {self.dref}\n  what it had written is kept, until the next attempt, in {self.scratch}"
-        )
-
-
-class MatcherUnsatisfied(BuildError):
-    """Nothing that can be built would satisfy a matcher."""
-
-    def __init__(self, dref: str, matcher: str) -> None:
-        super().__init__(dref, matcher)
-        self.dref, self.matcher = dref, matcher
-
-    def __str__(self) -> str:
-        return f"{self.dref}: its matcher {self.matcher} is not satisfied by what is in the store or was built"
-
-
-@dataclass(frozen=True)
-class _ForeignMatcher:
-    """A matcher written for Pylightnix. It cannot say what it lacks, so as there, one more build is tried."""
-
-    function: Callable[[StorageSettings | None, list[RRef]], list[RRef] | None]
-    storage: StorageSettings
-    instances: int = 1
-
-    def __repr__(self) -> str:
-        return f"{self.function.__module__}.{self.function.__qualname__}"
-
-    def lacking(self, candidates: Sequence[Candidate]) -> int:
-        return 1
-
-    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
-        selected = self.function(self.storage, [RRef(candidate.rref) for candidate in candidates])
-        return None if selected is None else tuple(str(rref) for rref in selected)
-
-
-@dataclass
-class _Node:
-    """One derivation of a closure, ready to be planned."""
-
-    ref: DerivationRef
-    derivation: Derivation
-    inputs: tuple[str, ...]
-    matcher: Matcher
-    forced: bool
-    instances: int
-
-    @property
-    def dref(self) -> str:
-        return str(self.ref)
-
-
-@dataclass
-class _Run:
-    """One realize of one closure."""
-
-    store: Store
-    nodes: list[_Node]
-    targets: tuple[str, ...]
-    arguments: Mapping[str, Mapping[str, Any]]
-    offline: bool
-    mirrors: str
-    observer: Observer
-    chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    contexts: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-
-    # -- planning ------------------------------------------------------------------------------------------------
-
-    def plan(self) -> Plan:
-        explainer = Explainer(self.store)
-        known: dict[str, tuple[str, ...]] = {}
-        steps = []
-        for node in self.nodes:
-            step = self._plan_step(node, known, explainer)
-            if step.verdict is Verdict.REUSE:
-                known[node.dref] = step.rrefs
-            steps.append(step)
-        return Plan(tuple(steps), self.targets)
-
-    def _plan_step(self, node: _Node, known: Mapping[str, tuple[str, ...]], explainer: Explainer) -> PlanStep:
-        def step(verdict: Verdict, cause: Cause | None, detail: str, decision: Decision | None = None) -> PlanStep:
-            build, selected = (decision.build, decision.selected) if decision else ((), ())
-            return PlanStep(node.dref, node.ref.name, verdict, cause, detail, build, selected)
-
-        unknown = [dref for dref in node.inputs if dref not in known]
-        if unknown:
-            if not self.store.realizations(node.ref):
-                return step(Verdict.BUILD, *explainer.first_build(node.ref))
-            if node.forced:
-                return step(Verdict.BUILD, Cause.FORCED, "forced")
-            return step(Verdict.DEPENDS, Cause.INPUT, "on " + ", ".join(parse_dref(dref).name for dref in unknown))
-        candidates, damaged = self._survey(node, {dref: known[dref] for dref in node.inputs})
-        decision = decide(node.matcher, candidates, damaged, instances=node.instances, forced=node.forced)
-        if decision.selected:
-            return step(Verdict.REUSE, None, "", decision)
-        if decision.cause is Cause.FIRST_BUILD:
-            if self.store.realizations(node.ref):
-                return step(Verdict.BUILD, Cause.INPUT, "other realizations of its inputs", decision)
-            return step(Verdict.BUILD, *explainer.first_build(node.ref), decision)
-        detail = {
-            Cause.FORCED: "forced",
-            Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
-            Cause.INSTANCE_MISSING: f"instance {', '.join(map(str, decision.build))} missing",
-            Cause.MATCHER: "no realization that its matcher takes",
-        }[decision.cause or Cause.MATCHER]
-        return step(Verdict.BUILD, decision.cause, detail, decision)
-
-    def _survey(self, node: _Node, inputs: Mapping[str, tuple[str, ...]]) -> tuple[list[Candidate], list[str]]:
-        """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
-        whole, damaged = [], []
-        for ref in self.store.realizations(node.ref):
-            try:
-                known = self.store.metadata(ref)
-            except UnreadableMetadata as error:
-                logger.warning("%s", error)
-                known = None
-            try:
-                theirs = self.store.inputs_of(ref, known)
-            except (NotInStore, DamagedFile):  # neither metadata nor context is left to tell
-                damaged.append(str(ref))
-                continue
-            if {dref: tuple(sorted(rrefs)) for dref, rrefs in theirs.items()} != inputs:
-                continue
-            if self.store.missing_outputs(ref, known):
-                damaged.append(str(ref))
-            else:
-                whole.append(self.store.candidate(ref, known))
-        return whole, damaged
-
-    # -- executing -----------------------------------------------------------------------------------------------
-
-    def execute(self, plan: Plan) -> None:
-        with using_store(self.store):
-            for node, step in zip(self.nodes, plan.steps, strict=True):
-                self.chosen[node.dref] = step.rrefs if step.verdict is Verdict.REUSE else self._realize(node)
-
-    def _realize(self, node: _Node) -> tuple[str, ...]:
-        inputs = {dref: tuple(sorted(self.chosen[dref])) for dref in node.inputs}
-
-        def look(forced: bool) -> Decision:
-            return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
-
-        decision = self.store.claiming(lambda: look(node.forced), lambda found: found.selected)
-        built = False
-        while decision.build and not built:  # once, unless what others built was collected before it was claimed
-            built = self._build_missing(node, inputs, decision.build, look)
-            decision = self.store.claiming(lambda: look(False), lambda found: found.selected)
-        if not decision.selected:
-            raise MatcherUnsatisfied(node.dref, repr(node.matcher))
-        return decision.selected
-
-    def _build_missing(
-        self,
-        node: _Node,
-        inputs: Mapping[str, tuple[str, ...]],
-        instances: Iterable[int],
-        look: Callable[[bool], Decision],
-    ) -> bool:
-        """Build instances, but for those that another process builds meanwhile; returns whether any was built here."""
-        built = False
-        for instance in instances:
-            with building(
-                self.store, node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
-            ) as scratch:
-                if node.forced or instance in look(False).build:
-                    self._build(node, inputs, instance, scratch)
-                    built = True
-        return built
-
-    def _build(self, node: _Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
-        outpath = begin_build(self.store, scratch)
-        context = self._context_of(inputs)
-        self.observer.started(node.dref, instance, outpath)
-        realizer = node.derivation.realizer
-        try:
-            if isinstance(realizer, OwnRealizer):
-                built = [self._build_own(node, realizer, context, instance, outpath)]
-            else:
-                built = self._build_foreign(node, context, instance, outpath)
-            for tree, record in built:
-                rref = publish(
-                    self.store,
-                    node.ref,
-                    tree,
-                    context=context,
-                    inputs=inputs,
-                    build=record,
-                    links_to=realizer.links_to if isinstance(realizer, OwnRealizer) else (),
-                )
-                self.contexts[str(rref)] = context
-                self.observer.finished(node.dref, str(rref), record.stopped - record.started)
-        except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
-            self.observer.failed(node.dref, error)
-            reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError) and error.errno in FULL_DISK:
-                reason += f"; {self.store.free_bytes():,} bytes are free on the file system of {self.store.layout.root}"
-                reason += ", `stagedml gc` shows what could go"
-            raise BuildFailed(node.dref, reason, str(outpath)) from error
-        except BaseException as error:
-            self.observer.failed(node.dref, error)
-            raise
-        try:
-            atomic.remove_tree(scratch)
-        except OSError as error:
-            logger.warning("%s stays: %s", scratch, error)
-
-    def _build_own(
-        self, node: _Node, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
-    ) -> tuple[Path, BuildRecord]:
-        arguments = realizer.exec_arguments(self.arguments.get(node.dref, {}))
-        build = Build(
-            storage=Storage.of(self.store),
-            dref=node.dref,
-            context=context,
-            outpath=outpath,
-            scratch=outpath.with_name("scratch"),
-            instance=instance,
-            arguments=arguments,
-            offline=self.offline,
-            mirrors=self.mirrors,
-            listener=_Relay(node.dref, self.observer),
-        )
-        started, stopped = realizer.run(build)
-        return outpath, _record(instance, build.seed, started, stopped, arguments, realizer.deterministic)
-
-    def _build_foreign(
-        self, node: _Node, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
-    ) -> list[tuple[Path, BuildRecord]]:
-        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
-
-        Several folders are several instances, beginning with the one that is asked for.
-        """
-        layout = self.store.layout
-        storage = StorageSettings(
-            PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(outpath))
-        )
-        plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in context.items()}
-        arguments = dict(self.arguments.get(node.dref, {}))
-        started = time.time()
-        paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
-        stopped = time.time()
-        seed = stage_seed(self.store.config(node.ref))
-        return [
-            (Path(path), _record(index, derive_seed(seed, index), started, stopped, arguments))
-            for index, path in enumerate(paths, start=instance)
-        ]
-
-    def instances_of(self, dref: str, count: int) -> list[RRef]:
-        """The realizations of the first instances of a target, in order; of several of one instance, the latest."""
-        node = next(node for node in self.nodes if node.dref == dref)
-        candidates, _ = self._survey(node, {ref: tuple(sorted(self.chosen[ref])) for ref in node.inputs})
-        candidates.sort(key=lambda candidate: (candidate.started, candidate.rref))
-        by_instance = {index: candidate.rref for candidate in candidates for index in candidate.instances}
-        foreign = iter(candidate.rref for candidate in candidates if not candidate.instances)
-        return [RRef(by_instance[index] if index in by_instance else next(foreign)) for index in range(count)]
-
-    def _context_of(self, inputs: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
-        """Everything that a realization with these direct inputs rests on."""
-        context: dict[str, list[str]] = {}
-        for dref, rrefs in inputs.items():
-            for rref in rrefs:
-                if rref not in self.contexts:
-                    self.contexts[rref] = self.store.context(parse_rref(rref))
-                for other, others in self.contexts[rref].items():
-                    context[other] = sorted({*context.get(other, ()), *others})
-            context[dref] = sorted(rrefs)
-        return context
-
-
-class _Relay(BuildListener):
-    """Passes on what a build reports, with the name of its derivation."""
-
-    def __init__(self, dref: str, observer: Observer) -> None:
-        self.dref, self.observer = dref, observer
-
-    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
-        self.observer.progress(self.dref, label, done, total, unit, note)
-
-    def message(self, text: str) -> None:
-        self.observer.message(self.dref, text)
-
-
-def _record(
-    instance: int,
-    seed: int,
-    started: float,
-    stopped: float,
-    arguments: Mapping[str, Any],
-    deterministic: bool = True,
-) -> BuildRecord:
-    return BuildRecord(
-        instance=instance,
-        seed=seed,
-        started=started,
-        stopped=stopped,
-        host=socket.gethostname(),
-        user=_user(),
-        arguments=dict(arguments),
-        environment=_environment(),
-        deterministic=deterministic,
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user that has no name
-        return str(os.getuid())
-
-
-def _environment() -> dict[str, Any]:
-    packages = {}
-    for module in _RECORDED_PACKAGES:
-        if module in sys.modules:
-            try:
-                packages[module] = importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
-            except importlib.metadata.PackageNotFoundError:
-                continue
-    return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
-
-
-# -- the functions that users call -----------------------------------------------------------------------------------
 
 
 def _prepare(
@@ -392,7 +37,7 @@ def _prepare(
     instances: int,
     offline: bool | None,
     observer: Observer | None,
-) -> tuple[Any, _Run]:
+) -> tuple[Any, Run]:
     passed: Any = target  # whoever checks no types passes other things, too
     if isinstance(passed, Closure):
         result, closure = passed.result, passed
@@ -408,18 +53,18 @@ def _prepare(
         ref = parse_dref(derivation.dref)
         matcher = derivation.matcher
         nodes.append(
-            _Node(
+            Node(
                 ref=ref,
                 derivation=derivation,
                 inputs=configs.inputs_of(store.config(ref)),
-                matcher=matcher.rule if isinstance(matcher, StageMatcher) else _ForeignMatcher(matcher, storage),
+                matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
                 forced=False,
                 instances=instances if str(ref) in targets else 0,
             )
         )
     _force(nodes, targets, force)
     settings = read_settings()
-    return result, _Run(
+    return result, Run(
         store=store,
         nodes=nodes,
         targets=targets,
@@ -439,7 +84,7 @@ def _needed(closure: Closure, store: Store) -> list[Derivation]:
     return [derivation for derivation in closure.derivations if derivation.dref in needed]
 
 
-def _force(nodes: Iterable[_Node], targets: Sequence[str], force: Force) -> None:
+def _force(nodes: Iterable[Node], targets: Sequence[str], force: Force) -> None:
     if isinstance(force, bool):
         for node in nodes:
             node.forced = force and node.dref in targets
@@ -453,14 +98,14 @@ def _force(nodes: Iterable[_Node], targets: Sequence[str], force: Force) -> None
             node.forced = True
 
 
-def _is_meant(node: _Node, what: Stage[..., Any] | str) -> bool:
+def _is_meant(node: Node, what: Stage[..., Any] | str) -> bool:
     if isinstance(what, str):
         return what in (node.dref, node.ref.name)
     realizer = node.derivation.realizer
     return isinstance(realizer, StageRealizer) and realizer.stage is what
 
 
-def _arguments(nodes: Sequence[_Node], args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Exec values for each derivation. Plain names go to every stage that has them, references to one derivation."""
     given: dict[str, dict[str, Any]] = {}
     by_dref = {node.dref: node for node in nodes}
@@ -498,21 +143,6 @@ def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Pl
     """What `realize` would do, and why; nothing is built."""
     _, run = _prepare(target, force=force, args=None, instances=instances, offline=None, observer=Observer())
     return run.plan()
-
-
-def _run(run: _Run) -> None:
-    drawn = run.store.claiming(run.plan, _reused)
-    try:
-        run.observer.planned(drawn)
-        run.execute(drawn)
-    finally:
-        run.observer.ended()
-
-
-def _reused(drawn: Plan) -> set[str]:
-    """What a plan relies on: all that builds are to use, or else its results, which stand for all behind them."""
-    kept = [step for step in drawn.steps if drawn.builds or step.dref in drawn.targets]
-    return {rref for step in kept for rref in step.rrefs}
 
 
 @overload
@@ -569,19 +199,39 @@ def realize(
         CannotLink: the link cannot be made; this is looked at before anything is built.
     """
     result, run = _prepare(target, force=force, args=args, instances=0, offline=offline, observer=observer)
-    if len(run.targets) != 1:
-        raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
+    _one_target(run, result)
     if link is not None:
         roots.place_of(run.store, os.fspath(link))
     if dry_run:
         return run.plan()
-    _run(run)
+    run.realize()
+    rref = _one_result(run)
+    if link is not None:
+        roots.add_link(run.store, os.fspath(link), parse_rref(rref))
+    return rref
+
+
+def _one_target(run: Run, result: Any) -> None:
+    if len(run.targets) != 1:
+        raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
+
+
+def _one_result(run: Run) -> RRef:
     rrefs = run.chosen[run.targets[0]]
     if len(rrefs) != 1:
         raise UsageError(f"{run.targets[0]} has {len(rrefs)} realizations by its matcher; use `realize_many`")
-    if link is not None:
-        roots.add_link(run.store, os.fspath(link), parse_rref(rrefs[0]))
     return RRef(rrefs[0])
+
+
+def tryrealize(target: Target[Any]) -> RRef | None:
+    """The realization of a stage, if it and everything behind it is in the store; else None, and nothing is built.
+
+    Raises:
+        UsageError: the target has several results, or its matcher takes several realizations.
+    """
+    result, run = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
+    _one_target(run, result)
+    return _one_result(run) if run.reuse() else None
 
 
 def lrealize(
@@ -625,7 +275,7 @@ def realize_many(
     result, run = _prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
     if link is not None:
         roots.place_of(run.store, os.fspath(link))
-    _run(run)
+    run.realize()
     found: list[RRef] = []
 
     def realized(dref: str) -> list[RRef]:

@@ -20,7 +20,7 @@ from stagedml.authoring.redefine import pinned, redefine
 from stagedml.authoring.session import current_store, store_initialize, using_store
 from stagedml.authoring.stage import Exec, output, stage
 from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
-from stagedml.engine.realize import lrealize, plan, realize, realize_many
+from stagedml.engine.realize import lrealize, plan, realize, realize_many, tryrealize
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
@@ -94,6 +94,7 @@ __all__ = [
     "rref2path",
     "stage",
     "store_initialize",
+    "tryrealize",
     "using_store",
     "vocabulary",
     "why_alive",
