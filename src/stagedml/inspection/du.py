@@ -217,8 +217,8 @@ def _beside_realizations(layout: Layout) -> tuple[_Found, _Found]:
 
 
 def _add(found: _Found, path: str) -> None:
-    """Count a file, or a folder and all below, if it is still there."""
-    with contextlib.suppress(FileNotFoundError):
+    """Count a file, or a folder and all below, as far as it is there and can be reached: not what is too deep."""
+    with contextlib.suppress(OSError):
         status = os.lstat(path)
         if stat.S_ISDIR(status.st_mode):
             found.add_tree(path)
