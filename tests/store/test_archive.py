@@ -928,7 +928,7 @@ def test_what_a_killed_import_leaves_is_swept_and_what_a_running_one_has_is_not(
     extracting = [
         number for number, call in enumerate(calls) if call.startswith("mkdir") and "/scratch/import-" in call
     ]
-    assert with_fault(lambda: imported(store, archive), made[-1], Fault.KILL_BEFORE).killed
+    assert with_fault(lambda: imported(store, archive), extracting[-1], Fault.KILL_BEFORE).killed
     (left,) = store.layout.scratch.iterdir()
     assert left.name.startswith("import-")
     plan = gc.plan_gc(store, gc.Policy(scratch_s=0))
