@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagedml import Build, RefPath, RRef, instantiate, output, plan, realize, stage, using_store
-from stagedml.core.plan import Verdict
+from stagedml.core.plan import Cause, Verdict
 from stagedml.core.refs import parse_rref
 from stagedml.errors import StoreError
 from stagedml.settings import read_settings
@@ -126,7 +126,7 @@ def test_each_damage_is_named_put_away_and_built_anew(
     assert len(repair(store, report)) == 2  # the realization and its metadata
     assert verify(store).findings == ()
     (step,) = [step for step in plan(instantiate(toys.all_counted)).steps if step.verdict is not Verdict.REUSE]
-    assert step.name == "count"
+    assert (step.name, step.cause, step.detail) == ("count", Cause.BYTES_MISSING, "what there was is in quarantine")
     assert realize(instantiate(toys.all_counted)) == rref
     assert path.read_bytes() == before
     assert verify(store).findings == ()

@@ -19,6 +19,8 @@ class Explainer:
 
     def first_build(self, ref: DerivationRef) -> tuple[Cause, str]:
         """The cause of building a derivation that has no realization, and the difference in a few words."""
+        if self.store.is_quarantined(ref):
+            return Cause.BYTES_MISSING, "what there was is in quarantine"
         config = self.store.config(ref)
         nearest: list[str] | None = None
         for other in self._namesakes_of(ref):

@@ -442,6 +442,14 @@ class Store:
         logger.warning("%s was damaged; what is left of it is in %s", realization, place)
         return place
 
+    def is_quarantined(self, ref: DerivationRef) -> bool:
+        """Whether a realization of a derivation was found damaged, and put away."""
+        try:
+            names = os.listdir(self.layout.quarantine)
+        except FileNotFoundError:
+            return False
+        return any(name.startswith(f"{ref.folder}-") for name in names)
+
     def quarantine(self, path: Path) -> Path:
         """Move a file or folder of this store out of the way; returns where it is now. Raises StoreUnusable."""
         place = self.layout.quarantine / f"{path.parent.name}-{path.name}-{time.time_ns()}"
