@@ -375,6 +375,27 @@ def test_what_a_running_build_uses_stays_until_it_ends(store: Store, tmp_path: P
     assert len(collected(store).realizations) == 2
 
 
+def test_a_forked_child_keeps_what_it_uses_when_its_parent_forgets(store: Store, tmp_path: Path) -> None:
+    lrealize(instantiate(toys.text, content="kept"))
+    first = node("a")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            node("b")
+            (tmp_path / "claimed").touch()
+            until((tmp_path / "gate").exists)
+            status = 0
+        finally:
+            os._exit(status)
+    until((tmp_path / "claimed").exists)
+    assert collected(store).realizations == ()
+    (tmp_path / "gate").touch()
+    assert os.waitpid(child, 0)[1] == 0
+    assert labels(collected(store).realizations) == {"a", "b"}
+    assert first not in present(store)
+
+
 def test_what_a_killed_process_used_goes_with_its_scratch(store: Store, tmp_path: Path) -> None:
     lrealize(instantiate(toys.text, content="kept"))
     with slow_build(store.layout.root, tmp_path / "gate") as child:

@@ -28,11 +28,16 @@ class Claims:
         self._claimed: set[str] = set()
         self._descriptor: int | None = None
         self._mutex = threading.Lock()
+        self._owner = os.getpid()
         self._release: weakref.finalize[[int, Path, int], Claims] | None = None
 
     def add(self, refs: Iterable[str]) -> None:
         """Claim derivations and realizations, and all that these rest on. The caller is inside `changing`."""
         with self._mutex:
+            if self._owner != os.getpid():  # a forked child: its parent's file goes with its parent
+                self._owner, self._descriptor = os.getpid(), None
+                refs = [*refs, *self._claimed]
+                self._claimed.clear()
             new = sorted({str(ref) for ref in refs} - self._claimed)
             if not new:
                 return
