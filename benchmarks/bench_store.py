@@ -289,8 +289,8 @@ def plan_plain(where: Path, size: int, *, delete: bool) -> Measured:
 
 
 def collect(where: Path, size: int) -> Measured:
+    from stagedml.store.collect import collect as collect_planned
     from stagedml.store.gc import Policy, plan_gc
-    from stagedml.store.gc import collect as collect_planned
 
     store = our_store(where)
     policy = Policy(grace_s=0)

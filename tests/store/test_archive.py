@@ -30,6 +30,8 @@ from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.settings import read_settings
 from stagedml.store import atomic, gc, roots
 from stagedml.store.archive import Imported, copy, export, import_archive
+from stagedml.store.collect import collect as collect_planned
+from stagedml.store.collect import remove
 from stagedml.store.hashing import Entry, UnpublishableContent
 from stagedml.store.members import ArchiveNotWritten, BadArchive, Reader, header
 from stagedml.store.metadata import BuildRecord
@@ -293,9 +295,9 @@ def test_the_sources_of_pinned_derivations_come_along_unless_they_are_gone(store
     archive = exported(store, rref)
     assert len(imported(other, archive).imported) == 3
     assert source in in_store(other)
-    gc.collect(other, gc.plan_gc(other, gc.Policy(grace_s=0), named={rref: "test"}), named={rref: "test"})
+    collect_planned(other, gc.plan_gc(other, gc.Policy(grace_s=0), named={rref: "test"}), named={rref: "test"})
     assert source in in_store(other)
-    gc.remove(store, parse_rref(source), force=True)
+    remove(store, parse_rref(source), force=True)
     third = opened(tmp_path / "third")
     assert len(imported(third, exported(store, rref)).imported) == 2
     check(third)
@@ -400,7 +402,7 @@ def test_a_collector_takes_nothing_that_is_being_imported_or_rested_on(store: St
     def collect() -> None:
         policy = gc.Policy(grace_s=0, scratch_s=0)
         collector = opened(tmp_path / "other")
-        seen.append(gc.collect(collector, gc.plan_gc(collector, policy)))
+        seen.append(collect_planned(collector, gc.plan_gc(collector, policy)))
 
     importer = opened(tmp_path / "other")
     result = import_archive(importer, Watched(exported(store, rref), collect))
@@ -933,7 +935,7 @@ def test_what_a_killed_import_leaves_is_swept_and_what_a_running_one_has_is_not(
     assert left.name.startswith("import-")
     plan = gc.plan_gc(store, gc.Policy(scratch_s=0))
     assert [leftover.path for leftover in plan.leftovers] == [str(left)]
-    gc.collect(store, plan)
+    collect_planned(store, plan)
     assert list(store.layout.scratch.iterdir()) == []
 
 

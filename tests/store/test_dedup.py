@@ -19,8 +19,9 @@ from stagedml.core.config import canonical, reference
 from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.settings import read_settings
 from stagedml.store import atomic
+from stagedml.store.collect import collect, remove
 from stagedml.store.dedup import SMALLEST_BYTES, Deduped, Reason, Skipped, StoredFile, dedup, plan_dedup
-from stagedml.store.gc import Policy, collect, plan_gc, remove
+from stagedml.store.gc import Policy, plan_gc
 from stagedml.store.metadata import BuildRecord
 from stagedml.store.objects import Store
 from stagedml.store.publish import begin_build, building, publish

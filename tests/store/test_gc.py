@@ -48,7 +48,8 @@ from stagedml.engine.run import BuildFailed
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store import atomic
-from stagedml.store.gc import Collected, NoRoots, Policy, RootKind, StillNeeded, collect, describe, plan_gc
+from stagedml.store.collect import Collected, NoRoots, StillNeeded, collect
+from stagedml.store.gc import Policy, RootKind, describe, plan_gc
 from stagedml.store.leftovers import DAY_S
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building

@@ -17,7 +17,8 @@ from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
 from stagedml.settings import read_settings
 from stagedml.store import atomic
-from stagedml.store.gc import NoRoots, Policy, collect, plan_gc
+from stagedml.store.collect import NoRoots, collect
+from stagedml.store.gc import Policy, plan_gc
 from stagedml.store.objects import Store
 from stagedml.store.roots import remove_link
 from stagedml.store.verify import Kind, repair, verify

@@ -16,9 +16,10 @@ from stagedml.core.refs import RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.engine.catalogue import declared_line
 from stagedml.errors import UsageError
 from stagedml.settings import read_settings
-from stagedml.store import gc as collection
 from stagedml.store import roots
-from stagedml.store.gc import Collected, Doomed, GcPlan, Policy, Root, RootKind
+from stagedml.store.collect import Collected, collect, no_roots, remove
+from stagedml.store.gc import Doomed, GcPlan, Policy, Root, RootKind, describe, plan_gc
+from stagedml.store.gc import why_alive as _why_alive
 from stagedml.store.objects import NotInStore, Store
 
 _ROWS = 40
@@ -86,7 +87,7 @@ class Garbage:
         if self.collected is not None and self.collected.spared:
             lines.append(f"{words.count(len(self.collected.spared), 'realization')} came to be needed meanwhile")
         elif self.plan.rootless and self.plan.realizations:
-            lines.append(str(collection.no_roots(current_store())))
+            lines.append(str(no_roots(current_store())))
         elif self.collected is None and (going or self.plan.leftovers or self.plan.derivations):
             lines.append("nothing was deleted: `gc(force=True)`, or `stagedml gc --delete`, does")
         return lines
@@ -141,9 +142,9 @@ def gc(
     store = current_store()
     policy = policy or Policy()
     named = _named(store, keep)
-    plan = collection.plan_gc(store, policy, named=named)
-    rows = tuple(collection.describe(store, plan))
-    return Garbage(plan, rows, collection.collect(store, plan, named=named) if force else None)
+    plan = plan_gc(store, policy, named=named)
+    rows = tuple(describe(store, plan))
+    return Garbage(plan, rows, collect(store, plan, named=named) if force else None)
 
 
 def _named(store: Store, keep: Iterable[Instantiated[Any] | Closure | str] | str) -> dict[str, str]:
@@ -180,7 +181,7 @@ def why_alive(ref: str) -> list[Reason]:
         NotInStore: it is not there.
     """
     store = current_store()
-    found = collection.why_alive(store, parse_rref(ref), named=_named(store, ()))
+    found = _why_alive(store, parse_rref(ref), named=_named(store, ()))
     return [Reason(root, path) for root, path in found]
 
 
@@ -200,7 +201,7 @@ def rmref(ref: str, force: bool = False) -> tuple[str, ...]:
     """
     parsed = parse_rref(ref) if is_rref(ref) else parse_dref(ref)
     store = current_store()
-    return collection.remove(store, parsed, force=force, named={} if force else _named(store, ()))
+    return remove(store, parsed, force=force, named={} if force else _named(store, ()))
 
 
 def linkrref(rref: str, link: str | os.PathLike[str] | None = None) -> str:

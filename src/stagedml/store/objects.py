@@ -1,7 +1,7 @@
 """The store: configs and realizations, and what every change of them has in common.
 
 Who reads takes no lock. Whatever changes which realizations there are does so inside `publishing`, or alone, as the
-collector does: then nobody else is inside `changing`. Publishing itself is in `publish.py`, deleting in `gc.py`.
+collector does: then nobody else is inside `changing`. Publishing itself is in `publish.py`, deleting in `collect.py`.
 """
 
 from __future__ import annotations
