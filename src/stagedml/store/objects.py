@@ -230,11 +230,11 @@ class Store:
             self._pin(ref, source)
         folder = self.layout.derivation(ref)
         path = folder / CONFIG_FILE
-        try:
-            with self.own_errors():
-                present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-        except FileNotFoundError:
-            present = None
+        with self.own_errors():
+            try:
+                present = path.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                present = None
         if present == text:
             self._configs.setdefault(ref.folder, config)
             return
@@ -297,26 +297,22 @@ class Store:
 
     def derivations(self) -> list[DerivationRef]:
         """Every derivation in the store, sorted. Raises StoreUnusable where that cannot be told."""
-        try:
-            with self.own_errors():
+        with self.own_errors():
+            try:
                 names = sorted(os.listdir(self.layout.storage))
-        except StoreUnusable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            except FileNotFoundError:
                 return []
-            raise
         return [ref for ref in map(parse_folder, names) if ref is not None]
 
     # -- realizations --------------------------------------------------------------------------------------------
 
     def realizations(self, ref: DerivationRef) -> list[RealizationRef]:
         """Every realization of a derivation, sorted. Raises StoreUnusable where that cannot be told."""
-        try:
-            with self.own_errors():
+        with self.own_errors():
+            try:
                 names = sorted(os.listdir(self.layout.derivation(ref)))
-        except StoreUnusable as error:
-            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            except (FileNotFoundError, NotADirectoryError):
                 return []
-            raise
         return [RealizationRef(name, ref.dhash, ref.name) for name in names if is_rhash(name)]
 
     def path(self, ref: RealizationRef) -> Path:
