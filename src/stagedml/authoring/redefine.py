@@ -174,6 +174,6 @@ class PinnedRealizer(OwnRealizer):
 
     def run(self, build: Build) -> tuple[float, float]:
         started = mark_start(build.outpath)
-        copy_tree(build.store.path(self.source), build.outpath, skip=UNHASHED | {CONTEXT_FILE}, link=True)
+        copy_tree(build.store.path(self.source), build.outpath, skip=UNHASHED | {CONTEXT_FILE})
         check_outputs(build)
         return started, mark_stop(build.outpath)

@@ -192,7 +192,7 @@ def _others(layout: Layout, once: _Once) -> Iterator[OtherUsage]:
         ("pylightnix", layout.tmp),
     ):
         kinds[kind] = _Found()
-        for path in _paths_in(folder):
+        for path in atomic.paths_in(folder):
             _add(kinds[kind], path)
     for kind, found in kinds.items():
         real_bytes = once.real_bytes(found)
@@ -204,13 +204,13 @@ def _beside_realizations(layout: Layout) -> tuple[_Found, _Found]:
     """The storage without its realizations: what belongs to derivations, and what to nobody."""
     derivations, interrupted = _Found(), _Found()
     derivations.add(os.lstat(layout.storage))
-    for path in _paths_in(layout.storage):
+    for path in atomic.paths_in(layout.storage):
         if not is_folder(os.path.basename(path)):
             _add(interrupted, path)
             continue
         with contextlib.suppress(FileNotFoundError):
             derivations.add(os.lstat(path))
-        for inner in _paths_in(path):
+        for inner in atomic.paths_in(path):
             if not is_rhash(os.path.basename(inner)):
                 _add(derivations if os.path.basename(inner) == CONFIG_FILE else interrupted, inner)
     return derivations, interrupted
@@ -224,10 +224,3 @@ def _add(found: _Found, path: str) -> None:
             found.add_tree(path)
         else:
             found.add(status)
-
-
-def _paths_in(folder: str | os.PathLike[str]) -> list[str]:
-    try:
-        return [f"{os.fspath(folder)}/{name}" for name in sorted(os.listdir(folder))]
-    except (FileNotFoundError, NotADirectoryError):
-        return []

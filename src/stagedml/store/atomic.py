@@ -92,6 +92,14 @@ def folders_below(tree: str | os.PathLike[str]) -> Iterator[tuple[str, list[os.D
         yield folder, others
 
 
+def paths_in(folder: str | os.PathLike[str]) -> list[str]:
+    """What is in a folder, sorted; nothing if it is not there, or no folder."""
+    try:
+        return [f"{os.fspath(folder)}/{name}" for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def make_read_only(tree: Path) -> None:
     """Take the write bits from everything below a folder and from the folder itself; links are left alone."""
     folders = []
@@ -196,14 +204,13 @@ def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
         position = end
 
 
-def copy_tree(source: Path, destination: Path, *, skip: Iterable[str], link: bool) -> None:
-    """Fill an empty folder with what is in another one.
+def copy_tree(source: Path, destination: Path, *, skip: Iterable[str]) -> None:
+    """Fill an empty folder with what is in another one, by hard links where the file system makes them.
 
     Args:
         source: the folder to read.
         destination: an empty folder; all folders made in it may be written by their owner.
         skip: names at the top of `source` that are left out.
-        link: make hard links instead of copies, where the file system allows it.
     """
     skipped = frozenset(skip)
     top = os.fspath(source)
@@ -221,7 +228,7 @@ def copy_tree(source: Path, destination: Path, *, skip: Iterable[str], link: boo
             place = os.path.join(target, item.name)
             if item.is_symlink():
                 os.symlink(os.readlink(item.path), place)
-            elif not (link and _linked(item.path, place)):
+            elif not _linked(item.path, place):
                 copy_file(item.path, place)
 
 

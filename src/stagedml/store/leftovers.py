@@ -65,7 +65,7 @@ def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> I
             if age_s >= limit_s:
                 yield Leftover(kind, path, age_s)
 
-    scratch = _paths_in(layout.scratch)
+    scratch = atomic.paths_in(layout.scratch)
     declaring = [path for path in scratch if os.path.basename(path).startswith((DECLARING_CONFIG, DECLARING_STAGES))]
     collected = [path for path in inventory.interrupted if _COLLECTED.search(path)]
     yield from old("interrupted", collected, 0)
@@ -73,19 +73,12 @@ def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> I
     yield from old("declaring", declaring, DAY_S)
     builds = [path for path in scratch if path not in set(declaring) and not locks.is_held(_lock_of(layout, path))]
     yield from old("scratch", builds, ages.scratch_s)
-    yield from old("download", _paths_in(layout.all_downloads), ages.resumable_s)
-    yield from old("quarantine", _paths_in(layout.quarantine), ages.quarantine_s)
-    yield from old("pylightnix", _paths_in(layout.tmp), ages.scratch_s)
+    yield from old("download", atomic.paths_in(layout.all_downloads), ages.resumable_s)
+    yield from old("quarantine", atomic.paths_in(layout.quarantine), ages.quarantine_s)
+    yield from old("pylightnix", atomic.paths_in(layout.tmp), ages.scratch_s)
     with contextlib.suppress(FileNotFoundError):
         orphans = set(os.listdir(layout.metadata)) - inventory.realizations.keys()
         yield from old("metadata", (f"{layout.metadata}/{name}" for name in orphans), ages.grace_s)
-
-
-def _paths_in(folder: Path) -> list[str]:
-    try:
-        return [f"{folder}/{name}" for name in os.listdir(folder)]
-    except FileNotFoundError:
-        return []
 
 
 def _lock_of(layout: Layout, scratch: str) -> Path:
@@ -144,6 +137,6 @@ def remove_path(path: str) -> None:
 
 def sweep_locks(layout: Layout) -> None:
     """Remove lock files that killed processes left."""
-    for path in _paths_in(layout.locks):
+    for path in atomic.paths_in(layout.locks):
         with locks.exclusive_if_free(Path(path)):
             pass
