@@ -186,6 +186,7 @@ def _others(layout: Layout, once: _Once) -> Iterator[OtherUsage]:
     kinds = {"derivations": derivations, "interrupted": interrupted}
     for kind, folder in (
         ("metadata", layout.metadata),
+        ("code", layout.all_code),
         ("scratch", layout.scratch),
         ("downloads", layout.all_downloads),
         ("quarantine", layout.quarantine),

@@ -101,7 +101,7 @@ def collect(
         planned = frozenset(plan.derivations) - new
         derivations = [dref for dref in again.derivations if dref in planned]
         with store.own_errors():
-            swept = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata")]
+            swept = [leftover for leftover in again.leftovers if leftover.kind in ("interrupted", "metadata", "code")]
             trash = [apart(leftover.path) for leftover in swept]  # others may make these names anew
             trash += _set_apart(store.layout, doomed, derivations)
             live.forget_dead(store.layout.live)

@@ -9,6 +9,8 @@ What is ours lies beside it, in `<storage>.stagedml/`:
 
     version                                  the version of this layout
     metadata/<dhash>-<name>/<rhash>.json     what is known of a realization besides its bytes
+    metadata/<dhash>-<name>/code.json        the code behind a derivation: a hard link to the next
+    code/<fingerprint>.json                  each code once
     locks/<key>.lock                         one builder at a time, one publisher of a derivation's realizations
     store.gate, store.lock                   many that change something, or one that collects
     pins/<dhash>-<name>                      the realization that a pinned derivation keeps
@@ -35,6 +37,7 @@ LAYOUT_VERSION = 1
 
 CONFIG_FILE = "config.json"
 CONTEXT_FILE = "context.json"
+CODE_FILE = "code.json"
 BUILD_START_FILE = "__buildstart__.txt"
 BUILD_STOP_FILE = "__buildstop__.txt"
 LOG_FOLDER = "__log__"
@@ -126,6 +129,13 @@ class Layout:
 
     def context(self, ref: RealizationRef) -> Path:
         return self.storage / ref.folder / ref.rhash / CONTEXT_FILE
+
+    @property
+    def all_code(self) -> Path:
+        return self.side / "code"
+
+    def code_of(self, ref: DerivationRef) -> Path:
+        return self.metadata / ref.folder / CODE_FILE
 
     def metadata_of(self, ref: RealizationRef) -> Path:
         return self.metadata / ref.folder / f"{ref.rhash}.json"

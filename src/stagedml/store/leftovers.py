@@ -29,7 +29,7 @@ class Ages:
     """After how many seconds without a change what is left behind goes.
 
     Attributes:
-        grace_s: what publishing and collecting left, and metadata of what is gone.
+        grace_s: what publishing and collecting left, metadata of what is gone, and code that nothing has.
         scratch_s: what failed and killed builds left.
         resumable_s: unfinished downloads.
         quarantine_s: what was found damaged.
@@ -46,7 +46,7 @@ class Leftover:
     """Something in the store that is no realization and that nobody works on any more.
 
     Attributes:
-        kind: `scratch`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix` or `metadata`.
+        kind: `scratch`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix`, `metadata` or `code`.
         path: the file or folder, absolute.
         age_s: how long ago the last change in it was, in seconds.
     """
@@ -79,6 +79,8 @@ def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> I
     with contextlib.suppress(FileNotFoundError):
         orphans = set(os.listdir(layout.metadata)) - inventory.realizations.keys()
         yield from old("metadata", (f"{layout.metadata}/{name}" for name in orphans), ages.grace_s)
+    unused = (path for path in atomic.paths_in(layout.all_code) if os.lstat(path).st_nlink == 1)
+    yield from old("code", unused, ages.grace_s)
 
 
 def _lock_of(layout: Layout, scratch: str) -> Path:

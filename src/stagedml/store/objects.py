@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from stagedml.core import code
 from stagedml.core import config as configs
+from stagedml.core.code import Code
 from stagedml.core.config import Config
 from stagedml.core.matchers import Candidate
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder, parse_rref
@@ -325,6 +327,34 @@ class Store:
     def metadata(self, ref: RealizationRef) -> Metadata | None:
         """What is known of a realization; None where Pylightnix built it."""
         return metadata.read(self.layout.metadata_of(ref))
+
+    def code(self, ref: DerivationRef) -> Code | None:
+        """The code behind a derivation, as it was when it was built first; None where it was not kept."""
+        path = self.layout.code_of(ref)
+        try:
+            return code.from_text(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            logger.warning("%s cannot be read: %s", path, error)
+            return None
+
+    def keep_code(self, ref: DerivationRef, known: Code) -> None:
+        """Keep the code behind a derivation, once for all that have the same. The caller is inside `publishing`.
+
+        What of it no derivation has any more, the collector sees by its one link.
+        """
+        path = self.layout.code_of(ref)
+        shared = self.layout.all_code / f"{known.digest.replace(':', '-')}.json"
+        with contextlib.suppress(FileExistsError):
+            try:
+                os.link(shared, path)
+            except FileNotFoundError:
+                for folder in (shared.parent, path.parent):
+                    folder.mkdir(exist_ok=True)
+                if not shared.exists():
+                    atomic.write_file(shared, known.to_text(), durable=False, mode=0o444)
+                os.link(shared, path)
 
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
         """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef
 from stagedml.store import atomic, hashing, locks, metadata
 from stagedml.store.layout import CONTEXT_FILE, RESERVED_NAMES, UNHASHED
@@ -77,6 +78,7 @@ def publish(
     inputs: Context,
     build: BuildRecord,
     links_to: Iterable[RealizationRef] = (),
+    code: Code | None = None,
 ) -> RealizationRef:
     """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
 
@@ -92,6 +94,7 @@ def publish(
         inputs: its direct inputs.
         build: how it was built.
         links_to: realizations whose files it may share.
+        code: what is behind the derivation, to be kept beside it.
 
     Raises:
         UnpublishableContent: the tree holds names or kinds of files that cannot be kept; each is named.
@@ -120,7 +123,7 @@ def publish(
             files=entries,
             builds=(build,),
         )
-        install(store, realization, tree, context_text, known)
+        install(store, realization, tree, context_text, known, code)
     return realization
 
 
@@ -129,7 +132,14 @@ def longest_path_bytes(store: Store, ref: DerivationRef) -> int:
     return _LONGEST_PATH_BYTES - len(os.fsencode(store.layout.derivation(ref)))
 
 
-def install(store: Store, realization: RealizationRef, tree: Path, context_text: str, known: Metadata | None) -> None:
+def install(
+    store: Store,
+    realization: RealizationRef,
+    tree: Path,
+    context_text: str,
+    known: Metadata | None,
+    code: Code | None = None,
+) -> None:
     """Publish a tree that was hashed and sealed, under the name that follows from it, and claim it.
 
     Without metadata it is one that Pylightnix built.
@@ -149,6 +159,8 @@ def install(store: Store, realization: RealizationRef, tree: Path, context_text:
             there = False
         if known is not None:
             metadata.merge(store.layout.metadata_of(realization), known, durable=store.durable)
+        if code is not None:
+            store.keep_code(realization.derivation, code)
         if there:
             atomic.remove_tree(tree)
         else:

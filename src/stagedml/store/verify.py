@@ -25,7 +25,7 @@ from pathlib import Path
 from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, is_folder, is_rref, parse_dref, parse_rref
 from stagedml.store import atomic, hashing
 from stagedml.store.hashing import Entry
-from stagedml.store.layout import CONTEXT_FILE
+from stagedml.store.layout import CODE_FILE, CONTEXT_FILE
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store, StoreUnusable
 
@@ -378,7 +378,8 @@ def _orphans(store: Store, folder: str) -> list[Finding]:
     """The orphans of one derivation, given as the name of its folder."""
     realizations, metadata = (_names(top / folder) for top in (store.layout.storage, store.layout.metadata))
     left = [name for name in realizations if name.endswith(".tmp")]
-    unused = [name for name in metadata if name.removesuffix(".json") not in realizations]
+    named = {name.removesuffix(".json"): name for name in metadata if name != CODE_FILE or not realizations}
+    unused = [name for stem, name in named.items() if stem not in realizations]
     return [
         Finding(Kind.ORPHAN, "", str(top / folder / name), detail)
         for top, names, detail in (
