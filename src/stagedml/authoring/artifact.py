@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from stagedml.authoring import schema
 from stagedml.authoring.pylightnix import DRef, RefPath
+from stagedml.authoring.watching import tell
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, Config
 from stagedml.core.refs import parse_dref
@@ -104,6 +105,22 @@ class Artifact(DRef):
 
             source = session.current_source()
         return source.config_of(str(self))
+
+    def __lt__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__lt__(self, other)
+
+    def __le__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__le__(self, other)
+
+    def __gt__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__gt__(self, other)
+
+    def __ge__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__ge__(self, other)
 
     def __copy__(self: A) -> A:
         return self  # as immutable as the string that it is, and still of the same store

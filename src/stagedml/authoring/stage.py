@@ -23,7 +23,7 @@ import string
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -45,6 +45,7 @@ from stagedml.authoring.pylightnix import (
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
+from stagedml.authoring.watching import watching
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, SELF, Config
 from stagedml.core.refs import LONGEST_NAME, RealizationRef, is_valid_name, parse_dref
@@ -163,7 +164,7 @@ class Stage(Generic[P, A]):
         name_template: str,
         matcher: StageMatcher,
         deterministic: bool,
-        fixed_output: bool,
+        fixed_output: bool | Sequence[str],
     ) -> None:
         if not inspect.isfunction(inspect.unwrap(builder)):
             raise InvalidStage(repr(builder), name_template, "a builder is a function")
@@ -207,6 +208,8 @@ class Stage(Generic[P, A]):
         check_fields(self.artifact, self.annotations, self.__name__)
         for path in self.outputs.values():
             self._read_template("/".join(path[1:]))
+        if unknown := [name for name in self._telling if name not in self.checks]:
+            self._refuse(f"fixed_output speaks of {', '.join(unknown)}, no parameter of it")
         if not self.name_template:
             self._refuse("give it a name: `@stage(..., name=...)`")
         for literal in self._read_template(self.name_template):
@@ -254,6 +257,13 @@ class Stage(Generic[P, A]):
     def _refuse(self, problem: str) -> typing.NoReturn:
         code = inspect.unwrap(self.builder).__code__
         raise InvalidStage(self.__name__, f"{code.co_filename}:{code.co_firstlineno}", problem)
+
+    @property
+    def _telling(self) -> Collection[str]:
+        """The parameters of a fixed output that say what the bytes are."""
+        return (
+            self.fixed_output if not isinstance(self.fixed_output, bool) else self.checks if self.fixed_output else ()
+        )
 
     # -- declaring -----------------------------------------------------------------------------------------------
 
@@ -369,12 +379,40 @@ class Stage(Generic[P, A]):
         except (ValueError, TypeError) as error:
             self._refuse(f"{template!r} cannot be filled in: {error}")
 
+    def view(self, config: Config, source: ConfigSource) -> Any:
+        """What the builder is given by a config: of each input its declared fields beside the reference.
+
+        Of a fixed output what says what the bytes are, and where they lie.
+        """
+        if self.fixed_output:
+            code = inspect.unwrap(self.builder)
+            own = {"fixed": f"{code.__module__}.{code.__qualname__}", "outputs": list(self.outputs)}
+            return {**own, **{name: config[name] for name in (*self._telling, *self.outputs)}}
+        seen: dict[tuple[str, type[Artifact]], None] = {}
+        for name in sorted(self.annotations):
+            _see(_typed(config[name], self.annotations[name], source), seen)
+        inputs = []
+        pending = list(seen)
+        while pending:
+            dref, kind = pending.pop(0)
+            further: dict[tuple[str, type[Artifact]], None] = {}
+            value = bound(kind, dref, source)
+            fields = {name: getattr(value, name) for name in sorted(kind.artifact_fields)}
+            for field in fields.values():
+                _see(field, further)
+            inputs.append([dref, _plain(fields)])
+            pending += [one for one in further if one not in seen]
+            seen |= further
+        return {"own": config, "inputs": inputs}
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def arguments(self, build: Build) -> dict[str, Any]:
         """What the builder is called with, read back from the config of the derivation being built."""
         config = build.config
-        values = {name: _typed(config[name], annotation, build.store) for name, annotation in self.annotations.items()}
+        values = {
+            name: _typed(config[name], annotation, build.config_source) for name, annotation in self.annotations.items()
+        }
         return {**values, **build.rarg}
 
     def run(self, build: Build) -> tuple[float, float]:
@@ -384,7 +422,8 @@ class Stage(Generic[P, A]):
             MissingOutputs: it did not write what the stage promises.
         """
         started = mark_start(build.outpath)
-        self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
+        with watching(build.note):
+            self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
         check_outputs(build)
         return started, mark_stop(build.outpath)
 
@@ -404,6 +443,14 @@ class OwnRealizer(abc.ABC):
     @abc.abstractmethod
     def run(self, build: Build) -> tuple[float, float]:
         """Fill `build.outpath`, which exists and is empty; returns start and stop, seconds since the epoch."""
+
+    def view(self, source: ConfigSource) -> Any:
+        """What the builder is given, as `core.adoption.key_of` takes it; None if nothing of it may be adopted."""
+        return None
+
+    def beyond(self, build: Build) -> tuple[str, ...]:
+        """What the builder read, after it ran, that is not in the view."""
+        return build.reads
 
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The Exec values of a build: given at `realize` over declared over default. Raises InvalidArguments."""
@@ -444,6 +491,12 @@ class StageRealizer(OwnRealizer):
     def run(self, build: Build) -> tuple[float, float]:
         return self.stage.run(build)
 
+    def view(self, source: ConfigSource) -> Any:
+        return self.stage.view(self.declaration.config, source)
+
+    def beyond(self, build: Build) -> tuple[str, ...]:
+        return () if self.stage.fixed_output else build.reads
+
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in given if name not in self.stage.exec_checks]
         if unknown:
@@ -460,7 +513,7 @@ def stage(
     name: str,
     matcher: StageMatcher | None = None,
     deterministic: bool = True,
-    fixed_output: bool = False,
+    fixed_output: bool | Sequence[str] = False,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
     """Make a builder a stage.
 
@@ -470,6 +523,7 @@ def stage(
         matcher: which realizations stand for it; default `latest()`.
         deterministic: whether a rebuild gives the same bytes; False warns whoever would delete a realization.
         fixed_output: the parameters say what the bytes are, as the checksum of a download does; the code is in no hash.
+            The names of those that say it, if others, such as a URL, only help to get there.
 
     Raises:
         InvalidStage, InvalidArtifactType, UnsupportedType: the builder's signature cannot be a stage's.
@@ -479,6 +533,15 @@ def stage(
         return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output)
 
     return decorate
+
+
+def _see(value: Any, seen: dict[tuple[str, type[Artifact]], None]) -> None:
+    """Note the artifacts in a value, in their order."""
+    if isinstance(value, Artifact):
+        seen[str.__str__(value), type(value)] = None
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _see(item, seen)
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ waits and takes the first one's result. What is relied on is claimed, so that no
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.metadata
 import logging
@@ -16,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,16 @@ from stagedml.authoring.pylightnix import Derivation, DRef, RRef, StorageSetting
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.session import Storage, using_store
 from stagedml.authoring.stage import OwnRealizer
+from stagedml.core.adoption import key_of
+from stagedml.core.code import Code
 from stagedml.core.matchers import Candidate, Matcher
-from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Verdict, decide
-from stagedml.core.refs import DerivationRef, parse_dref, parse_rref
+from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Reason, Verdict, decide
+from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.engine.events import Observer
-from stagedml.engine.explain import Explainer
+from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
 from stagedml.errors import BuildError, StagedmlError
-from stagedml.store import atomic
+from stagedml.store import adoptions, atomic
+from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building, publish
@@ -102,6 +106,19 @@ class Node:
         return str(self.ref)
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of an input while a plan is drawn.
+
+    Attributes:
+        rrefs: the realizations that stand for it; none of what will be adopted, which has no reference yet.
+        contents: their content digests, where they were looked up.
+    """
+
+    rrefs: tuple[str, ...]
+    contents: tuple[str, ...] | None = None
+
+
 @dataclass
 class Run:
     """One realize of one closure."""
@@ -113,6 +130,7 @@ class Run:
     offline: bool
     mirrors: str
     observer: Observer
+    explainer: Explainer = field(init=False)
     chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contexts: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
@@ -136,43 +154,120 @@ class Run:
     # -- planning ------------------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        explainer = Explainer(self.store)
-        known: dict[str, tuple[str, ...]] = {}
+        self.explainer = Explainer(self.store)
+        known: dict[str, Outlook] = {}
         steps = []
         for node in self.nodes:
-            step = self._plan_step(node, known, explainer)
+            step = self._plan_step(node, known)
             if step.verdict is Verdict.REUSE:
-                known[node.dref] = step.rrefs
+                known[node.dref] = Outlook(step.rrefs)
+            elif step.verdict is Verdict.ADOPT:
+                known[node.dref] = Outlook((), self._contents(step.rrefs))
             steps.append(step)
         return Plan(tuple(steps), self.targets)
 
-    def _plan_step(self, node: Node, known: Mapping[str, tuple[str, ...]], explainer: Explainer) -> PlanStep:
-        def step(verdict: Verdict, cause: Cause | None, detail: str, decision: Decision | None = None) -> PlanStep:
+    def _plan_step(self, node: Node, known: Mapping[str, Outlook]) -> PlanStep:
+        def step(verdict: Verdict, explained: Explanation, decision: Decision | None = None) -> PlanStep:
             build, selected = (decision.build, decision.selected) if decision else ((), ())
-            return PlanStep(node.dref, node.ref.name, verdict, cause, detail, build, selected)
+            if verdict is Verdict.ADOPT and decision:
+                selected = tuple(source for _, source in decision.adopt)
+            since = str(explained.since) if explained.since else ""
+            seconds = explained.seconds * max(len(build), 1) if explained.seconds is not None else None
+            seconds = None if verdict in (Verdict.REUSE, Verdict.ADOPT) else seconds
+            return PlanStep(node.dref, node.ref.name, verdict, explained.reasons, since, build, selected, seconds)
 
-        unknown = [dref for dref in node.inputs if dref not in known]
+        unsettled = [dref for dref in node.inputs if dref not in known or not known[dref].rrefs]
+        if unsettled and node.forced:
+            return step(Verdict.BUILD, Explanation((Reason(Cause.FORCED),), *self._own_history(node)))
+        unknown = [dref for dref in unsettled if dref not in known]
         if unknown:
-            if not self.store.realizations(node.ref):
-                return step(Verdict.BUILD, *explainer.first_build(node.ref))
-            if node.forced:
-                return step(Verdict.BUILD, Cause.FORCED, "forced")
-            return step(Verdict.DEPENDS, Cause.INPUT, "on " + ", ".join(parse_dref(dref).name for dref in unknown))
-        candidates, damaged = self._survey(node, {dref: known[dref] for dref in node.inputs})
-        decision = decide(node.matcher, candidates, damaged, instances=node.instances, forced=node.forced)
-        if decision.selected:
-            return step(Verdict.REUSE, None, "", decision)
-        if decision.cause is Cause.FIRST_BUILD:
+            on = Reason(Cause.INPUT, "on " + ", ".join(parse_dref(dref).name for dref in unknown))
             if self.store.realizations(node.ref):
-                return step(Verdict.BUILD, Cause.INPUT, "other realizations of its inputs", decision)
-            return step(Verdict.BUILD, *explainer.first_build(node.ref), decision)
-        detail = {
-            Cause.FORCED: "forced",
-            Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
-            Cause.INSTANCE_MISSING: f"instance {', '.join(map(str, decision.build))} missing",
-            Cause.MATCHER: "no realization that its matcher takes",
-        }[decision.cause or Cause.MATCHER]
-        return step(Verdict.BUILD, decision.cause, detail, decision)
+                return step(Verdict.DEPENDS, Explanation((on,), *self._own_history(node)))
+            explained = self.explainer.first_build(node.ref, self._code(node))
+            if explained.only_inputs:
+                return step(Verdict.DEPENDS, replace(explained, reasons=(on,)))
+            return step(Verdict.BUILD, explained)
+        if unsettled:  # adopted ones have references that nothing rests on yet
+            survey: tuple[list[Candidate], list[str]] = [], []
+        else:
+            survey = self._survey(node, {dref: known[dref].rrefs for dref in node.inputs})
+        decision = self._decide(node, *survey, lambda dref: self._outlook(dref, known), forced=node.forced)
+        if decision.selected:
+            return step(Verdict.REUSE, Explanation(()), decision)
+        explained = self._explained(node, decision, survey[1])
+        adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
+        return step(Verdict.ADOPT if adopted else Verdict.BUILD, explained, decision)
+
+    def _decide(
+        self,
+        node: Node,
+        candidates: Sequence[Candidate],
+        damaged: Sequence[str],
+        contents_of: Callable[[str], Sequence[str] | None],
+        *,
+        forced: bool,
+    ) -> Decision:
+        @functools.cache
+        def key() -> str | None:
+            return self._key(node, contents_of)
+
+        def offered(instance: int) -> str | None:
+            known = key()
+            found = adoptions.offered(self.store, known, instance) if known is not None else None
+            return str(found) if found is not None else None
+
+        return decide(node.matcher, candidates, damaged, instances=node.instances, forced=forced, offered=offered)
+
+    def _key(self, node: Node, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
+        """The key of adoption of a derivation; None where nothing of it can be adopted."""
+        realizer = node.derivation.realizer
+        view = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
+        return key_of(view, contents_of) if view is not None else None
+
+    def _outlook(self, dref: str, known: Mapping[str, Outlook]) -> Sequence[str] | None:
+        outlook = known.get(dref)
+        if outlook is None:
+            return None
+        return outlook.contents if outlook.contents is not None else self._contents(outlook.rrefs)
+
+    def _contents(self, rrefs: Iterable[str]) -> tuple[str, ...] | None:
+        """The content digests of realizations; None where one has no metadata."""
+        found = []
+        for rref in rrefs:
+            try:
+                metadata = self.store.metadata(parse_rref(rref))
+            except UnreadableMetadata:
+                metadata = None
+            if metadata is None:
+                return None
+            found.append(metadata.content)
+        return tuple(found)
+
+    def _explained(self, node: Node, decision: Decision, damaged: Sequence[str]) -> Explanation:
+        """Why a derivation whose inputs are settled is not simply reused."""
+        if decision.cause is Cause.FIRST_BUILD:
+            if not self.store.realizations(node.ref):
+                return self.explainer.first_build(node.ref, self._code(node))
+            reason = Reason(Cause.INPUT, "other realizations of its inputs")
+        else:
+            subject = {
+                Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
+                Cause.INSTANCE_MISSING: ", ".join(map(str, decision.build)),
+                Cause.MATCHER: "no realization that its matcher takes",
+            }
+            cause = decision.cause or Cause.MATCHER
+            reason = Reason(cause, subject.get(cause, ""))
+        return Explanation((reason,), *self._own_history(node))
+
+    def _own_history(self, node: Node) -> tuple[RealizationRef | None, bool, float | None]:
+        """The realization of a derivation that was built last, and how long that took."""
+        since = latest_realization(self.store, node.ref)
+        return since, False, seconds_of(self.store, since) if since is not None else None
+
+    def _code(self, node: Node) -> Code | None:
+        realizer = node.derivation.realizer
+        return getattr(realizer.declaration, "code", None) if isinstance(realizer, OwnRealizer) else None
 
     def _survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> tuple[list[Candidate], list[str]]:
         """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
@@ -201,42 +296,112 @@ class Run:
     def execute(self, plan: Plan) -> None:
         with using_store(self.store):
             for node, step in zip(self.nodes, plan.steps, strict=True):
-                self.chosen[node.dref] = step.rrefs if step.verdict is Verdict.REUSE else self._realize(node)
+                self.chosen[node.dref] = step.rrefs if step.verdict is Verdict.REUSE else self._realize(node, step)
 
-    def _realize(self, node: Node) -> tuple[str, ...]:
+    def _realize(self, node: Node, step: PlanStep) -> tuple[str, ...]:
         inputs = {dref: tuple(sorted(self.chosen[dref])) for dref in node.inputs}
+        damaged: list[str] = []
 
         def look(forced: bool) -> Decision:
-            return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
+            candidates, damaged[:] = self._survey(node, inputs)
+            contents_of = functools.cache(lambda dref: self._contents(self.chosen[dref]))
+            return self._decide(node, candidates, damaged, contents_of, forced=forced)
 
-        decision = self.store.claiming(lambda: look(node.forced), lambda found: found.selected)
-        built = False
-        while decision.build and not built:  # once, unless what others built was collected before it was claimed
-            built = self._build_missing(node, inputs, decision.build, look)
-            decision = self.store.claiming(lambda: look(False), lambda found: found.selected)
+        decision = self.store.claiming(lambda: look(node.forced), _relied_on)
+        made = False
+        while decision.build and not made:  # once, unless what others built was collected before it was claimed
+            if step.verdict is Verdict.DEPENDS:
+                explained = self._explained(node, decision, damaged)
+            else:
+                explained = Explanation(step.reasons, parse_rref(step.since) if step.since else None)
+            made = self._make(node, inputs, decision, explained, look)
+            decision = self.store.claiming(lambda: look(False), _relied_on)
         if not decision.selected:
             raise MatcherUnsatisfied(node.dref, repr(node.matcher))
         return decision.selected
 
-    def _build_missing(
+    def _make(
         self,
         node: Node,
         inputs: Mapping[str, tuple[str, ...]],
-        instances: Iterable[int],
+        decision: Decision,
+        explained: Explanation,
         look: Callable[[bool], Decision],
     ) -> bool:
-        """Build instances, but for those that another process builds meanwhile; returns whether any was built here."""
-        built = False
-        for instance in instances:
+        """Build or adopt instances, but for those that another process makes meanwhile; returns whether any was."""
+        made = False
+        for instance in decision.build:
             with building(
                 self.store, node.ref, inputs, instance, on_wait=lambda owner: self.observer.waiting(node.dref, owner)
             ) as scratch:
-                if node.forced or instance in look(False).build:
-                    self._build(node, inputs, instance, scratch)
-                    built = True
-        return built
+                now = Decision((), (instance,)) if node.forced else look(False)
+                if instance in now.build:
+                    source = dict(now.adopt).get(instance)
+                    if source is None or not self._adopt(
+                        node, inputs, instance, scratch, parse_rref(source), explained
+                    ):
+                        self._build(node, inputs, instance, scratch, explained)
+                    made = True
+        return made
 
-    def _build(self, node: Node, inputs: Mapping[str, tuple[str, ...]], instance: int, scratch: Path) -> None:
+    def _adopt(
+        self,
+        node: Node,
+        inputs: Mapping[str, tuple[str, ...]],
+        instance: int,
+        scratch: Path,
+        source: RealizationRef,
+        explained: Explanation,
+    ) -> bool:
+        """Publish the files of another realization as those of a derivation; False where that cannot be."""
+        context = self._context_of(inputs)
+        key = self._key(node, lambda dref: self._contents(self.chosen[dref])) or ""
+        try:
+            known = self.store.metadata(source)
+            if known is None:
+                return False
+            if (path := adoptions.spelt_reference(self.store, source, known, context)) is not None:
+                logger.info("%s is built: %s in %s spells what it was made from", node.dref, path, source)
+                adoptions.withdraw(self.store, key, instance)
+                return False
+            outpath = begin_build(self.store, scratch)
+            atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
+            made = next(build for build in known.builds if build.instance == instance)
+            record = replace(
+                made,
+                key=key,
+                adopted=str(source),
+                published=time.time(),
+                reasons=explained.reasons,
+                since=str(explained.since or ""),
+            )
+            rref = publish(
+                self.store,
+                node.ref,
+                outpath,
+                context=context,
+                inputs=inputs,
+                build=record,
+                links_to=(source,),
+                code=self._code(node),
+                content=known.content,
+            )
+        except (FileNotFoundError, NotInStore, DamagedFile, UnreadableMetadata) as error:
+            logger.warning("%s is built: %s cannot be adopted: %s", node.dref, source, error)
+            return False
+        self.contexts[str(rref)] = context
+        self.observer.adopted(node.dref, str(rref), str(source))
+        self._clean(scratch)
+        return True
+
+    def _build(
+        self,
+        node: Node,
+        inputs: Mapping[str, tuple[str, ...]],
+        instance: int,
+        scratch: Path,
+        explained: Explanation,
+    ) -> None:
         outpath = begin_build(self.store, scratch)
         context = self._context_of(inputs)
         self.observer.started(node.dref, instance, outpath)
@@ -246,7 +411,8 @@ class Run:
                 built = [self._build_own(node, realizer, context, instance, outpath)]
             else:
                 built = self._build_foreign(node, context, instance, outpath)
-            for tree, record in built:
+            for tree, plain in built:
+                record = replace(plain, reasons=explained.reasons, since=str(explained.since or ""))
                 rref = publish(
                     self.store,
                     node.ref,
@@ -255,6 +421,7 @@ class Run:
                     inputs=inputs,
                     build=record,
                     links_to=realizer.links_to if isinstance(realizer, OwnRealizer) else (),
+                    code=self._code(node),
                 )
                 self.contexts[str(rref)] = context
                 self.observer.finished(node.dref, str(rref), record.stopped - record.started)
@@ -268,6 +435,9 @@ class Run:
         except BaseException as error:
             self.observer.failed(node.dref, error)
             raise
+        self._clean(scratch)
+
+    def _clean(self, scratch: Path) -> None:
         try:
             atomic.remove_tree(scratch)
         except OSError as error:
@@ -289,8 +459,10 @@ class Run:
             mirrors=self.mirrors,
             listener=_Relay(node.dref, self.observer),
         )
+        key = self._key(node, lambda dref: self._contents(self.chosen[dref])) or ""
         started, stopped = realizer.run(build)
-        return outpath, _record(instance, build.seed, started, stopped, arguments, realizer.deterministic)
+        record = _record(instance, build.seed, started, stopped, arguments, realizer.deterministic)
+        return outpath, replace(record, key=key, reads=realizer.beyond(build))
 
     def _build_foreign(
         self, node: Node, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
@@ -386,6 +558,11 @@ def _environment() -> dict[str, Any]:
             except importlib.metadata.PackageNotFoundError:
                 continue
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
+
+
+def _relied_on(decision: Decision) -> tuple[str, ...]:
+    """What is used of what a decision found: what stands for the derivation, or what it adopts."""
+    return decision.selected or tuple(source for _, source in decision.adopt)
 
 
 def _reused(drawn: Plan) -> set[str]:

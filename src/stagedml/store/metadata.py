@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stagedml.core.plan import Cause, Reason
 from stagedml.errors import StoreError
 from stagedml.store import atomic
 from stagedml.store.hashing import Entry
@@ -52,6 +53,12 @@ class BuildRecord:
     arguments: Mapping[str, Any] = field(default_factory=dict)  #: the `Exec` values it ran with
     environment: Mapping[str, Any] = field(default_factory=dict)  #: Python, platform, package versions
     deterministic: bool = True  #: whether the stage says that a rebuild gives the same bytes
+    key: str = ""  #: of adoption; "" where it is not known
+    reads: tuple[str, ...] = ()  #: what the builder read beyond the key
+    adopted: str = ""  #: the realization that it was taken from instead of being built
+    published: float = 0.0  #: when that was, seconds since the epoch
+    reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
+    since: str = ""  #: the realization that the reasons compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,8 @@ class Metadata:
 
     @property
     def started(self) -> float:
-        """When it was last built, seconds since the epoch."""
-        return max((build.started for build in self.builds), default=0.0)
+        """When it was last built or adopted, seconds since the epoch."""
+        return max((max(build.started, build.published) for build in self.builds), default=0.0)
 
     def output(self, path: str, is_prefix: bool) -> tuple[Entry, ...]:
         """What a declared output stands for: one file, folder or link, or all files `<path>.*`."""
@@ -111,10 +118,31 @@ def to_text(metadata: Metadata) -> str:
         "digest": metadata.digest,
         "content": metadata.content,
         "inputs": {dref: list(rrefs) for dref, rrefs in metadata.inputs.items()},
-        "builds": [dataclasses.asdict(build) for build in metadata.builds],
+        "builds": [_build_document(build) for build in metadata.builds],
         "files": [[entry.kind, entry.path, entry.size, entry.digest] for entry in metadata.files],
     }
     return json.dumps(document, sort_keys=True) + "\n"
+
+
+def _build_document(build: BuildRecord) -> dict[str, Any]:
+    """A build as it is written: what was added to this format later stands there only where it says something."""
+    document: dict[str, Any] = {
+        "instance": build.instance,
+        "seed": build.seed,
+        "started": build.started,
+        "stopped": build.stopped,
+        "host": build.host,
+        "user": build.user,
+        "arguments": build.arguments,
+        "environment": build.environment,
+        "deterministic": build.deterministic,
+    }
+    for name in ("key", "reads", "adopted", "published", "since"):
+        if value := getattr(build, name):
+            document[name] = value
+    if build.reasons:
+        document["reasons"] = [dataclasses.asdict(reason) for reason in build.reasons]
+    return document
 
 
 def from_text(text: str, path: str) -> Metadata:
@@ -128,11 +156,19 @@ def from_text(text: str, path: str) -> Metadata:
             digest=document["digest"],
             content=document["content"],
             inputs={dref: tuple(rrefs) for dref, rrefs in document["inputs"].items()},
-            builds=tuple(BuildRecord(**build) for build in document["builds"]),
+            builds=tuple(_build(build) for build in document["builds"]),
             files=tuple(_entry(*entry) for entry in document["files"]),
         ).checked()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableMetadata(path, f"{type(error).__name__}: {error}") from error
+
+
+def _build(document: Mapping[str, Any]) -> BuildRecord:
+    reads = tuple(map(str, document.get("reads", ())))
+    reasons = tuple(
+        Reason(Cause(one["cause"]), one["subject"], one["before"], one["after"]) for one in document.get("reasons", ())
+    )
+    return BuildRecord(**{**document, "reads": reads, "reasons": reasons})
 
 
 def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:

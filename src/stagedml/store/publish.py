@@ -27,10 +27,10 @@ from blake3 import blake3
 
 from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef
-from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store import adoptions, atomic, hashing, locks, metadata
 from stagedml.store.layout import CONTEXT_FILE, RESERVED_NAMES, UNHASHED
 from stagedml.store.metadata import BuildRecord, Metadata
-from stagedml.store.objects import Context, Store
+from stagedml.store.objects import Context, DamagedFile, Store
 
 # What Linux takes is 4,095; a realization that is being deleted has a longer name for a moment.
 _LONGEST_PATH_BYTES = 4_050
@@ -79,6 +79,7 @@ def publish(
     build: BuildRecord,
     links_to: Iterable[RealizationRef] = (),
     code: Code | None = None,
+    content: str | None = None,
 ) -> RealizationRef:
     """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
 
@@ -95,9 +96,11 @@ def publish(
         build: how it was built.
         links_to: realizations whose files it may share.
         code: what is behind the derivation, to be kept beside it.
+        content: the content digest that it must have, as a copy of something.
 
     Raises:
         UnpublishableContent: the tree holds names or kinds of files that cannot be kept; each is named.
+        DamagedFile: it has not the content that it must have.
         StoreUnusable: the store cannot be written; DiskFull if for lack of space.
     """
     reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(tree / name)]
@@ -111,14 +114,16 @@ def publish(
             shared=_inodes(map(store.layout.realization, links_to)),
             longest_path_bytes=longest_path_bytes(store, ref),
         )
-        content = hashing.content_digest(entries)
+        found = hashing.content_digest(entries)
+        if content is not None and content != found:
+            raise DamagedFile(str(tree), f"it hashes to {found[:32]}, not to {content[:32]} as what it is copied from")
         context_text = context_json(context)
-        digest = hashing.realization_digest(content, context_text)
+        digest = hashing.realization_digest(found, context_text)
         realization = hashing.realization_ref(ref, digest)
         known = Metadata(
             rref=str(realization),
             digest=digest,
-            content=content,
+            content=found,
             inputs={dref: tuple(rrefs) for dref, rrefs in inputs.items()},
             files=entries,
             builds=(build,),
@@ -173,6 +178,8 @@ def install(
             os.rename(temporary, final)
             if store.durable:
                 atomic.sync_folder(final.parent)
+        if known is not None:
+            adoptions.offer(store, realization, known)
         store.claims.add([str(realization)])
 
 
