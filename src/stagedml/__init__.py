@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from stagedml.authoring.stage import Stage as Stage
     from stagedml.authoring.stage import output as output
     from stagedml.authoring.stage import stage as stage
+    from stagedml.engine.blessing import bless as bless
+    from stagedml.engine.blessing import borrow as borrow
     from stagedml.engine.keep import gc as gc
     from stagedml.engine.keep import linkrref as linkrref
     from stagedml.engine.keep import linkrrefs as linkrrefs
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from stagedml.errors import StagedmlError as StagedmlError
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
+    from stagedml.inspection.why import why as why
     from stagedml.store.gc import Policy as Policy
     from stagedml.store.objects import Store as Store
 
@@ -65,9 +68,11 @@ _WHERE = {
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
+    "stagedml.engine.blessing": ("bless", "borrow"),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.inspection.why": ("why",),
     "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),
 }

@@ -66,7 +66,7 @@ class LineObserver(Observer):
         self._say(dref, f"done in {seconds:.1f} s")
 
     def adopted(self, dref: str, rref: str, source: str) -> None:
-        self._say(dref, f"adopted {parse_rref(source).rhash[:6]}, which was made of the same bytes")
+        self._say(dref, f"adopted {parse_rref(source).rhash[:6]} instead of being built")
 
     def failed(self, dref: str, error: BaseException) -> None:
         self._say(dref, f"failed: {type(error).__name__}")
@@ -135,7 +135,7 @@ class TerminalObserver(Observer):
         self._forget(dref)
 
     def adopted(self, dref: str, rref: str, source: str) -> None:
-        text = f"{parse_dref(dref).name}: adopted {parse_rref(source).rhash[:6]}, which was made of the same bytes"
+        text = f"{parse_dref(dref).name}: adopted {parse_rref(source).rhash[:6]} instead of being built"
         self._display().console.print(text, markup=False, highlight=False)
 
     def failed(self, dref: str, error: BaseException) -> None:

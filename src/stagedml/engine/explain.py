@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stagedml.core import differences
 from stagedml.core.code import Code
@@ -105,13 +106,17 @@ class _Namesakes:
                     alike.append(ref)
 
     def nearest(self, ref: DerivationRef, config: Config) -> tuple[DerivationRef, RealizationRef] | None:
-        """The one with the fewest fields that differ; of several the one that was built last."""
+        """The one with the fewest fields that differ, then inputs; of several the one built last."""
         if not self._fields:
             return None
         fields = differences.own_fields(config)
         alike = dict.fromkeys(one for key in _keys(fields) for one in self._by_all_but_one.get(key, ()))
         for others in (alike, itertools.islice(self._fields, _MOST_COMPARED)):
-            for other in sorted(others, key=lambda one: _distance(self._fields[one], fields)):
+            ranked = [
+                (_distance(self._fields[one], fields), _distance(self.store.config(one), config), place, one)
+                for place, one in enumerate(others)
+            ]
+            for *_, other in sorted(ranked):
                 if other != ref and (since := latest_realization(self.store, other)) is not None:
                     return other, since
         return None
@@ -132,7 +137,7 @@ def _keys(fields: Mapping[str, str]) -> list[int]:
     return [whole, *(whole ^ value for value in hashes)]
 
 
-def _distance(one: Mapping[str, str], other: Mapping[str, str]) -> int:
+def _distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     return sum(one.get(name) != other.get(name) for name in {*one, *other})
 
 

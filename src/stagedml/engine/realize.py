@@ -29,15 +29,16 @@ Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
 Force: TypeAlias = "bool | Stage[..., Any] | str | Iterable[Stage[..., Any] | str]"
 
 
-def _prepare(
+def prepare(
     target: Target[Any],
     *,
-    force: Force,
-    args: Mapping[str, Any] | None,
-    instances: int,
-    offline: bool | None,
-    observer: Observer | None,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    instances: int = 0,
+    offline: bool | None = None,
+    observer: Observer | None = None,
 ) -> tuple[Any, Run]:
+    """The result of a closure, and its run. Raises UsageError."""
     passed: Any = target  # whoever checks no types passes other things, too
     if isinstance(passed, Closure):
         result, closure = passed.result, passed
@@ -141,7 +142,7 @@ def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict
 
 def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Plan:
     """What `realize` would do, and why; nothing is built."""
-    _, run = _prepare(target, force=force, args=None, instances=instances, offline=None, observer=Observer())
+    _, run = prepare(target, force=force, instances=instances, observer=Observer())
     return run.plan()
 
 
@@ -198,25 +199,27 @@ def realize(
         MatcherUnsatisfied: what was built is not what a matcher wants.
         CannotLink: the link cannot be made; this is looked at before anything is built.
     """
-    result, run = _prepare(target, force=force, args=args, instances=0, offline=offline, observer=observer)
-    _one_target(run, result)
+    result, run = prepare(target, force=force, args=args, offline=offline, observer=observer)
+    one_target(run, result)
     if link is not None:
         roots.place_of(run.store, os.fspath(link))
     if dry_run:
         return run.plan()
     run.realize()
-    rref = _one_result(run)
+    rref = one_result(run)
     if link is not None:
         roots.add_link(run.store, os.fspath(link), parse_rref(rref))
     return rref
 
 
-def _one_target(run: Run, result: Any) -> None:
+def one_target(run: Run, result: Any) -> None:
+    """Make sure that a closure has one result. Raises UsageError."""
     if len(run.targets) != 1:
         raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
 
 
-def _one_result(run: Run) -> RRef:
+def one_result(run: Run) -> RRef:
+    """The realization of the one target of a run that is over. Raises UsageError where there are several."""
     rrefs = run.chosen[run.targets[0]]
     if len(rrefs) != 1:
         raise UsageError(f"{run.targets[0]} has {len(rrefs)} realizations by its matcher; use `realize_many`")
@@ -229,9 +232,9 @@ def tryrealize(target: Target[Any]) -> RRef | None:
     Raises:
         UsageError: the target has several results, or its matcher takes several realizations.
     """
-    result, run = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
-    _one_target(run, result)
-    return _one_result(run) if run.reuse() else None
+    result, run = prepare(target, observer=Observer())
+    one_target(run, result)
+    return one_result(run) if run.reuse() else None
 
 
 def lrealize(
@@ -245,7 +248,7 @@ def lrealize(
 ) -> RRef:
     """As `realize`, and keep the result by a link below the experiments folder; default the name of the stage."""
     if link is None:
-        result, _ = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
+        result, _ = prepare(target, observer=Observer())
         link = parse_dref(result).name if is_dref(result) else "result"
     return realize(target, force=force, args=args, offline=offline, link=link, observer=observer)
 
@@ -272,7 +275,7 @@ def realize_many(
     """
     if instances is not None and instances < 1:
         raise UsageError(f"instances={instances}: ask for at least one")
-    result, run = _prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
+    result, run = prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
     if link is not None:
         roots.place_of(run.store, os.fspath(link))
     run.realize()

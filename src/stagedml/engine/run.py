@@ -30,11 +30,12 @@ from stagedml.core.adoption import key_of
 from stagedml.core.code import Code
 from stagedml.core.matchers import Candidate, Matcher
 from stagedml.core.plan import Cause, Decision, Plan, PlanStep, Reason, Verdict, decide
-from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
-from stagedml.errors import BuildError, StagedmlError
-from stagedml.store import adoptions, atomic
+from stagedml.errors import BuildError, StagedmlError, UsageError
+from stagedml.store import adoptions, atomic, blessings
+from stagedml.store.blessings import Blessing
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
@@ -58,6 +59,17 @@ class BuildFailed(BuildError):
             f"building {parse_dref(self.dref).name} failed: {self.reason}\n"
             f"  derivation {self.dref}\n  what it had written is kept, until the next attempt, in {self.scratch}"
         )
+
+
+class CannotBorrow(UsageError):
+    """The contents of a realization cannot stand for another derivation."""
+
+    def __init__(self, source: str, dref: str, path: str) -> None:
+        super().__init__(source, dref, path)
+        self.source, self.dref, self.path = source, dref, path
+
+    def __str__(self) -> str:
+        return f"{self.source} cannot be borrowed for {self.dref}: its {self.path} spells what it was made from"
 
 
 class MatcherUnsatisfied(BuildError):
@@ -131,6 +143,7 @@ class Run:
     mirrors: str
     observer: Observer
     explainer: Explainer = field(init=False)
+    lent: dict[str, Blessing] = field(default_factory=dict)  #: derivation -> the realization that is to stand for it
     chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contexts: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
@@ -196,6 +209,8 @@ class Run:
         if decision.selected:
             return step(Verdict.REUSE, Explanation(()), decision)
         explained = self._explained(node, decision, survey[1])
+        blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self._blessing(node, source))
+        explained = replace(explained, reasons=(*blessed, *explained.reasons))
         adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
         return step(Verdict.ADOPT if adopted else Verdict.BUILD, explained, decision)
 
@@ -213,8 +228,11 @@ class Run:
             return self._key(node, contents_of)
 
         def offered(instance: int) -> str | None:
+            if node.dref in self.lent:
+                return self.lent[node.dref].old
             known = key()
             found = adoptions.offered(self.store, known, instance) if known is not None else None
+            found = found or self._blessed(node, instance, contents_of)
             return str(found) if found is not None else None
 
         return decide(node.matcher, candidates, damaged, instances=node.instances, forced=forced, offered=offered)
@@ -224,6 +242,33 @@ class Run:
         realizer = node.derivation.realizer
         view = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
         return key_of(view, contents_of) if view is not None else None
+
+    def _blessed(
+        self, node: Node, instance: int, contents_of: Callable[[str], Sequence[str] | None]
+    ) -> RealizationRef | None:
+        """A realization of the derivation that a person declared this one to be equal to, for inputs that are equal."""
+        blessing = blessings.blessing_of(self.store, node.ref)
+        if blessing is None:
+            return None
+        wanted = sorted(sorted(contents_of(dref) or ()) for dref in node.inputs)
+        for ref in self.store.realizations(parse_dref(blessing.old)):
+            try:
+                known = self.store.metadata(ref)
+            except UnreadableMetadata:
+                continue
+            if known is None or instance not in known.instances or self.store.missing_outputs(ref, known):
+                continue
+            if sorted(sorted(self._contents(rrefs) or ()) for rrefs in known.inputs.values()) == wanted:
+                return ref
+        return None
+
+    def _blessing(self, node: Node, source: str) -> tuple[Reason, ...]:
+        """That a person, and not equal keys, made a derivation adopt something."""
+        blessing = self.lent.get(node.dref) or blessings.blessing_of(self.store, node.ref)
+        if blessing is None or blessing.old not in (source, dref_of(source)):
+            return ()
+        words = f"blessed by {blessing.user} as equal to {_brief(blessing.old)}: {blessing.reason}"
+        return (Reason(Cause.BLESSED, words),)
 
     def _outlook(self, dref: str, known: Mapping[str, Outlook]) -> Sequence[str] | None:
         outlook = known.get(dref)
@@ -248,7 +293,14 @@ class Run:
         """Why a derivation whose inputs are settled is not simply reused."""
         if decision.cause is Cause.FIRST_BUILD:
             if not self.store.realizations(node.ref):
-                return self.explainer.first_build(node.ref, self._code(node))
+                explained = self.explainer.first_build(node.ref, self._code(node))
+                blessing = None if decision.adopt else blessings.blessing_of(self.store, node.ref)
+                if blessing is not None:
+                    unfit = Reason(
+                        Cause.BLESSED, f"blessed as equal to {blessing.old}, whose inputs hold other contents"
+                    )
+                    return replace(explained, reasons=(*explained.reasons, unfit))
+                return explained
             reason = Reason(Cause.INPUT, "other realizations of its inputs")
         else:
             subject = {
@@ -361,18 +413,23 @@ class Run:
             if known is None:
                 return False
             if (path := adoptions.spelt_reference(self.store, source, known, context)) is not None:
+                if node.dref in self.lent:
+                    raise CannotBorrow(str(source), node.dref, path)
                 logger.info("%s is built: %s in %s spells what it was made from", node.dref, path, source)
                 adoptions.withdraw(self.store, key, instance)
                 return False
             outpath = begin_build(self.store, scratch)
             atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
-            made = next(build for build in known.builds if build.instance == instance)
+            made = next((build for build in known.builds if build.instance == instance), known.builds[0])
+            by_key = made.key == key != ""
+            blessed = () if by_key else self._blessing(node, str(source))
             record = replace(
                 made,
-                key=key,
+                instance=instance,
+                key=key if by_key else "",
                 adopted=str(source),
                 published=time.time(),
-                reasons=explained.reasons,
+                reasons=tuple(dict.fromkeys((*blessed, *explained.reasons))),
                 since=str(explained.since or ""),
             )
             rref = publish(
@@ -535,14 +592,15 @@ def _record(
         started=started,
         stopped=stopped,
         host=socket.gethostname(),
-        user=_user(),
+        user=user_name(),
         arguments=dict(arguments),
         environment=_environment(),
         deterministic=deterministic,
     )
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user that has no name
@@ -558,6 +616,12 @@ def _environment() -> dict[str, Any]:
             except importlib.metadata.PackageNotFoundError:
                 continue
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
+
+
+def _brief(ref: str) -> str:
+    """A reference as a person knows it: the name, and the start of the hash."""
+    name = parse_dref(ref).name if is_dref(ref) else parse_rref(ref).name
+    return f"{name} {ref[5:11]}"
 
 
 def _relied_on(decision: Decision) -> tuple[str, ...]:

@@ -136,8 +136,12 @@ class Layout:
     def adoptable(self) -> Path:
         return self.side / "adoptable"
 
+    @property
+    def all_blessings(self) -> Path:
+        return self.side / "blessed"
+
     def blessing(self, ref: DerivationRef) -> Path:
-        return self.side / "blessed" / f"{ref.folder}.json"
+        return self.all_blessings / f"{ref.folder}.json"
 
     @property
     def all_code(self) -> Path:

@@ -1,0 +1,196 @@
+"""Why something was built, or would be: the events that led to it, from their causes to the target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stagedml.core import config as configs
+from stagedml.core.plan import PlanStep, Reason, Verdict
+from stagedml.core.refs import RealizationRef, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.engine.events import Observer
+from stagedml.engine.realize import Target, prepare
+from stagedml.errors import UsageError
+from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
+from stagedml.store.objects import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One derivation on the way from a cause to the target.
+
+    Attributes:
+        name: of its stage.
+        ref: the realization; of what is not made yet, the derivation.
+        verdict: `built` or `adopted`; of what is not made yet, the plan's: `reuse`, `adopt`, `build` or `depends`.
+        reasons: why.
+        since: the realization that the reasons compare with; "" if none.
+        when: seconds since the epoch; None of what is not made yet, or where nothing tells.
+        seconds: how long the build took, or would take; None where nothing tells.
+        source: of what was adopted, the realization that it was taken from; "" otherwise.
+    """
+
+    name: str
+    ref: str
+    verdict: str
+    reasons: tuple[Reason, ...]
+    since: str = ""
+    when: float | None = None
+    seconds: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer: events with causes before what they led to; the target is the last."""
+
+    target: str
+    events: tuple[Event, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def why(of: str | Target[Any], store: Store | None = None) -> Why:
+    """Why a realization was built; or, of what `instantiate` returned, why its targets would be.
+
+    Args:
+        of: a realization, or a closure.
+        store: where the realization is; default the current store.
+
+    Raises:
+        UsageError: it is neither.
+        NotInStore: there is no such realization.
+    """
+    if isinstance(of, str):
+        if not is_rref(of):
+            raise UsageError(f"why: {of!r} is no realization; pass one, or what `instantiate(stage, ...)` returned")
+        from stagedml.authoring.session import current_store
+
+        return _why_built(store or current_store(), parse_rref(of))
+    return _why_planned(of)
+
+
+# -- what was built ---------------------------------------------------------------------------------------------------
+
+
+def _why_built(store: Store, target: RealizationRef) -> Why:
+    store.path(target)
+    history = _History(store)
+    return Why(str(target), _from_causes(str(target), history.causes_of, history.event))
+
+
+class _History:
+    """What the metadata in a store tells of builds."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[str, Metadata | None] = {}
+
+    def event(self, rref: str) -> Event:
+        known = self.known(rref)
+        name = parse_rref(rref).name
+        if known is None:
+            return Event(name, rref, "built", ())
+        build = _last_build(known)
+        return Event(
+            name=name,
+            ref=rref,
+            verdict="adopted" if build.adopted else "built",
+            reasons=build.reasons,
+            since=build.since,
+            when=max(build.started, build.published) or None,
+            seconds=build.stopped - build.started,
+            source=build.adopted,
+        )
+
+    def known(self, rref: str) -> Metadata | None:
+        if rref not in self._known:
+            try:
+                self._known[rref] = self.store.metadata(parse_rref(rref))
+            except UnreadableMetadata:
+                self._known[rref] = None
+        return self._known[rref]
+
+    def causes_of(self, rref: str) -> list[str]:
+        """The inputs of a realization that are others than those of what it is compared with."""
+        known = self.known(rref)
+        if known is None:
+            return []
+        return self.changed(known.inputs.values(), _last_build(known).since)
+
+    def changed(self, inputs: Iterable[tuple[str, ...]], since: str) -> list[str]:
+        """Those of some inputs that are not among those of an earlier realization; with other contents, if any have."""
+        earlier = self.known(since) if since else None
+        if earlier is None:
+            return []
+        before = {rref for rrefs in earlier.inputs.values() for rref in rrefs}
+        others = [rref for rrefs in inputs for rref in rrefs if rref not in before]
+        contents = Counter(self._content(rref) for rref in before)
+        differing = [rref for rref in others if not contents[self._content(rref)]]
+        return differing or others
+
+    def _content(self, rref: str) -> str:
+        known = self.known(rref)
+        return known.content if known is not None else rref
+
+
+def _last_build(known: Metadata) -> BuildRecord:
+    return max(known.builds, key=lambda build: max(build.started, build.published))
+
+
+# -- what would be built ----------------------------------------------------------------------------------------------
+
+
+def _why_planned(target: Target[Any]) -> Why:
+    _, run = prepare(target, observer=Observer())
+    drawn = run.plan()
+    steps = {step.dref: step for step in drawn.steps}
+    history = _History(run.store)
+
+    def causes_of(ref: str) -> list[str]:
+        if not is_dref(ref):
+            return history.causes_of(ref)
+        step = steps[ref]
+        if step.verdict is Verdict.REUSE:
+            return [cause for rref in step.rrefs for cause in history.causes_of(rref)]
+        inputs = [steps[dref] for dref in configs.inputs_of(run.store.config_of(ref))]
+        made = [one.dref for one in inputs if one.verdict is not Verdict.REUSE]
+        return made + history.changed((one.rrefs for one in inputs if one.verdict is Verdict.REUSE), step.since)
+
+    def event(ref: str) -> Event:
+        return _planned_event(steps[ref], history) if is_dref(ref) else history.event(ref)
+
+    events: dict[Event, None] = {}
+    for dref in drawn.targets:
+        events |= dict.fromkeys(_from_causes(dref, causes_of, event))
+    return Why(", ".join(drawn.targets), tuple(events))
+
+
+def _planned_event(step: PlanStep, history: _History) -> Event:
+    if step.verdict is Verdict.REUSE:
+        return history.event(step.rrefs[-1])
+    sources = ", ".join(step.rrefs) if step.verdict is Verdict.ADOPT else ""
+    name = parse_dref(step.dref).name
+    return Event(name, step.dref, step.verdict.value, step.reasons, step.since, None, step.seconds, sources)
+
+
+def _from_causes(
+    target: str, causes_of: Callable[[str], list[str]], event: Callable[[str], Event]
+) -> tuple[Event, ...]:
+    """The events behind a target, each after its causes."""
+    done: dict[str, None] = {}
+    opened = {target}
+    stack = [(target, iter(causes_of(target)))]
+    while stack:
+        ref, causes = stack[-1]
+        following = next((cause for cause in causes if cause not in opened), None)
+        if following is None:
+            done[ref] = None
+            stack.pop()
+        else:
+            opened.add(following)
+            stack.append((following, iter(causes_of(following))))
+    return tuple(map(event, done))
