@@ -296,9 +296,8 @@ class Run:
                 explained = self.explainer.first_build(node.ref, self._code(node))
                 blessing = None if decision.adopt else blessings.blessing_of(self.store, node.ref)
                 if blessing is not None:
-                    unfit = Reason(
-                        Cause.BLESSED, f"blessed as equal to {blessing.old}, whose inputs hold other contents"
-                    )
+                    other = f"{_brief(blessing.old)}, whose inputs hold other contents"
+                    unfit = Reason(Cause.BLESSED, f"blessed as equal to {other}")
                     return replace(explained, reasons=(*explained.reasons, unfit))
                 return explained
             reason = Reason(Cause.INPUT, "other realizations of its inputs")
