@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stagedml.errors import BuildError, UsageError
 
@@ -29,8 +29,7 @@ class MetricMissing(BuildError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One realization, as a matcher sees it."""
 
     rref: str
@@ -76,6 +75,8 @@ class Latest:
         return self.n - coverage(candidates)
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        if self.n == 1 == len(candidates):
+            return (candidates[0].rref,)
         if coverage(candidates) < self.n:
             return None
         newest = sorted(candidates, key=lambda c: (c.started, c.rref), reverse=True)[: self.n]

@@ -58,6 +58,7 @@ def prepare(
                 ref=ref,
                 derivation=derivation,
                 inputs=configs.inputs_of(store.config(ref)),
+                outputs=tuple(configs.outputs_of(store.config(ref)).values()),
                 matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
                 forced=False,
                 instances=instances if str(ref) in targets else 0,

@@ -40,6 +40,7 @@ from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building, publish
+from stagedml.store.survey import Survey, survey
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class Node:
     ref: DerivationRef
     derivation: Derivation
     inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, bool], ...]
     matcher: Matcher
     forced: bool
     instances: int
@@ -201,14 +203,12 @@ class Run:
             if explained.only_inputs:
                 return step(Verdict.DEPENDS, replace(explained, reasons=(on,)))
             return step(Verdict.BUILD, explained)
-        if unsettled:  # adopted ones have references that nothing rests on yet
-            survey: tuple[list[Candidate], list[str]] = [], []
-        else:
-            survey = self._survey(node, {dref: known[dref].rrefs for dref in node.inputs})
-        decision = self._decide(node, *survey, lambda dref: self._outlook(dref, known), forced=node.forced)
+        # of what will be adopted there is no reference yet that something could rest on
+        there = Survey([], []) if unsettled else self._survey(node, {dref: known[dref].rrefs for dref in node.inputs})
+        decision = self._decide(node, *there, lambda dref: self._outlook(dref, known), forced=node.forced)
         if decision.selected:
             return step(Verdict.REUSE, Explanation(()), decision)
-        explained = self._explained(node, decision, survey[1])
+        explained = self._explained(node, decision, there.damaged)
         blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self._blessing(node, source))
         explained = replace(explained, reasons=(*blessed, *explained.reasons))
         adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
@@ -320,27 +320,9 @@ class Run:
         realizer = node.derivation.realizer
         return getattr(realizer.declaration, "code", None) if isinstance(realizer, OwnRealizer) else None
 
-    def _survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> tuple[list[Candidate], list[str]]:
+    def _survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> Survey:
         """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
-        whole, damaged = [], []
-        for ref in self.store.realizations(node.ref):
-            try:
-                known = self.store.metadata(ref)
-            except UnreadableMetadata as error:
-                logger.warning("%s", error)
-                known = None
-            try:
-                theirs = self.store.inputs_of(ref, known)
-            except (NotInStore, DamagedFile):  # neither metadata nor context is left to tell
-                damaged.append(str(ref))
-                continue
-            if {dref: tuple(sorted(rrefs)) for dref, rrefs in theirs.items()} != inputs:
-                continue
-            if self.store.missing_outputs(ref, known):
-                damaged.append(str(ref))
-            else:
-                whole.append(self.store.candidate(ref, known))
-        return whole, damaged
+        return survey(self.store, node.ref, inputs, node.outputs)
 
     # -- executing -----------------------------------------------------------------------------------------------
 
@@ -630,5 +612,6 @@ def _relied_on(decision: Decision) -> tuple[str, ...]:
 
 def _reused(drawn: Plan) -> set[str]:
     """What a plan relies on: all that builds are to use, or else its results, which stand for all behind them."""
-    kept = [step for step in drawn.steps if drawn.builds or step.dref in drawn.targets]
+    builds = drawn.builds
+    kept = [step for step in drawn.steps if builds or step.dref in drawn.targets]
     return {rref for step in kept for rref in step.rrefs}

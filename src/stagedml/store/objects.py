@@ -114,6 +114,7 @@ class Store:
 
     def __init__(self, layout: Layout, *, durable: bool = True) -> None:
         self.layout = layout
+        self.storage_text, self.metadata_text = os.fspath(layout.storage), os.fspath(layout.metadata)
         self.durable = durable
         self.turnstile = locks.Turnstile(layout.side)
         self.claims = Claims(layout.live)
@@ -220,28 +221,34 @@ class Store:
 
     # -- derivations ---------------------------------------------------------------------------------------------
 
-    def add_config(self, text: str, ref: DerivationRef) -> None:
+    def add_config(self, text: str, ref: DerivationRef, config: Config | None = None, *, compare: bool = False) -> None:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone.
 
-        One that is damaged or gone is written anew. It is synced with the first realization that is published for it:
+        One that is cut short or gone is written anew; with `compare`, any that has another text. It is synced with the first realization that is published for it:
         before, there is nothing to lose. Raises StoreUnusable where nothing can be written.
+
+        Args:
+            text: the config's text, ASCII.
+            ref: the derivation.
+            config: what the text says, if it is at hand.
         """
-        self._texts[ref.folder] = text
-        config: Config = json.loads(text)
-        if (source := configs.pinned_by(config)) is not None:
+        name = ref.folder
+        self._texts[name] = text
+        if config is None:
+            config = json.loads(text)
+        if "stagedml" in config and (source := configs.pinned_by(config)) is not None:
             self._pin(ref, source)
+        try:
+            size_bytes: int | None = os.stat(f"{self.storage_text}/{name}/{CONFIG_FILE}").st_size
+        except OSError:
+            size_bytes = None
+        if size_bytes == len(text) and not (compare and self._differs(ref, text)):
+            self._configs.setdefault(name, config)
+            return
         folder = self.layout.derivation(ref)
         path = folder / CONFIG_FILE
-        with self.own_errors():
-            try:
-                present = path.read_text(encoding="utf-8", errors="replace")
-            except FileNotFoundError:
-                present = None
-        if present == text:
-            self._configs.setdefault(ref.folder, config)
-            return
         if folder.is_dir():
-            if present is not None:
+            if size_bytes is not None:
                 logger.warning("%s was damaged; it is written anew", path)
             with self.own_errors():
                 atomic.write_file(path, text, durable=False, mode=0o444)
@@ -261,6 +268,10 @@ class Store:
             finally:
                 atomic.remove_tree(temporary)
         self._configs[ref.folder] = config
+
+    def _differs(self, ref: DerivationRef, text: str) -> bool:
+        with self.own_errors():
+            return self.layout.config(ref).read_text(encoding="utf-8", errors="replace") != text
 
     def _pin(self, ref: DerivationRef, source: str) -> None:
         """Note what a pinned derivation keeps, so that a collector need not read every config."""
@@ -398,18 +409,23 @@ class Store:
 
     def candidate(self, ref: RealizationRef, known: Metadata | None) -> Candidate:
         """A realization as matchers see it."""
-        folder = self.layout.realization(ref)
+        metric = self.metric_of(f"{self.storage_text}/{ref.folder}/{ref.rhash}")
+        if known is None:
+            return Candidate(str(ref), self.started(ref), (), metric)
+        return Candidate(str(ref), known.started, known.instances, metric)
+
+    @staticmethod
+    def metric_of(folder: str) -> Callable[[str, str], float | None]:
+        """What reads the numbers in a realization's folder: by file and key, None where there is none."""
 
         def metric(file: str, key: str) -> float | None:
             try:
-                value = json.loads((folder / file).read_text(encoding="utf-8")).get(key)
+                value = json.loads(Path(folder, file).read_text(encoding="utf-8")).get(key)
             except (OSError, ValueError, AttributeError):
                 return None
             return float(value) if isinstance(value, (int, float)) else None
 
-        if known is None:
-            return Candidate(str(ref), self.started(ref), (), metric)
-        return Candidate(str(ref), known.started, known.instances, metric)
+        return metric
 
     # -- changing ------------------------------------------------------------------------------------------------
 
