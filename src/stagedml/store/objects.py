@@ -225,7 +225,8 @@ class Store:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone.
 
         One that is cut short or gone is written anew; with `compare`, any that has another text. It is synced with the
-        first realization that is published for it: before, there is nothing to lose. Raises StoreUnusable where nothing can be written.
+        first realization that is published for it: before, there is nothing to lose. Raises StoreUnusable where nothing
+        can be written.
 
         Args:
             text: the config's text, ASCII.
