@@ -29,9 +29,11 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from stagedml.authoring import registry as registries
-from stagedml.authoring import schema, source
+from stagedml.authoring import schema
 from stagedml.authoring.artifact import Artifact, ConfigSource, _typed, bound, check_fields
 from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
+from stagedml.authoring.compare import note_loading
+from stagedml.authoring.fingerprinted import Fingerprinted
 from stagedml.authoring.matchers import StageMatcher, latest
 from stagedml.authoring.pylightnix import (
     Context,
@@ -46,6 +48,7 @@ from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
 from stagedml.core import config as configs
+from stagedml.core.code import Code
 from stagedml.core.config import RESERVED, SELF, Config
 from stagedml.core.refs import LONGEST_NAME, RealizationRef, is_valid_name, parse_dref
 from stagedml.errors import UsageError
@@ -173,7 +176,7 @@ class Stage(Generic[P, A]):
         self.matcher = matcher
         self.deterministic = deterministic
         self.fixed_output = fixed_output
-        source.note_loading(builder)
+        note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
 
@@ -281,7 +284,8 @@ class Stage(Generic[P, A]):
                     )
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
-        config = self.config(parameters)
+        fingerprinted = self.fingerprinted()
+        config = self.config(parameters, fingerprinted.code if fingerprinted else None)
         text = configs.canonical(config)
         declaration = Declaration(
             stage=self,
@@ -292,6 +296,7 @@ class Stage(Generic[P, A]):
             dref=str(configs.reference(config)),
             matcher=matcher,
             caller=registries.caller(),
+            fingerprinted=fingerprinted,
         )
         derivation = Derivation(DRef(declaration.dref), declaration.matcher, StageRealizer(self, declaration))
         origin: ConfigSource
@@ -347,9 +352,18 @@ class Stage(Generic[P, A]):
         close = difflib.get_close_matches(name, known, n=1)
         return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(known)
 
-    def config(self, parameters: Mapping[str, Any]) -> Config:
-        """The config that checked parameters make. Raises InvalidStage where they give no proper name."""
-        own: dict[str, Any] = {} if self.fixed_output else {"code": source.fingerprint_of(self.builder)}
+    def fingerprinted(self) -> Fingerprinted | None:
+        """The code behind the stage as it is now; None where the parameters say what the bytes are."""
+        return None if self.fixed_output else Fingerprinted(self.builder)
+
+    def code(self) -> Code | None:
+        """What is behind the stage's fingerprint; None where the parameters say what the bytes are."""
+        fingerprinted = self.fingerprinted()
+        return fingerprinted.code if fingerprinted is not None else None
+
+    def config(self, parameters: Mapping[str, Any], code: Code | None) -> Config:
+        """The config that checked parameters and code make. Raises InvalidStage where they give no proper name."""
+        own: dict[str, Any] = {} if code is None else {"code": code.digest}
         prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
         if prefixes:
             own["prefixes"] = prefixes

@@ -255,6 +255,7 @@ class Run:
                     inputs=inputs,
                     build=record,
                     links_to=realizer.links_to if isinstance(realizer, OwnRealizer) else (),
+                    code=realizer.declaration.code if isinstance(realizer, OwnRealizer) else None,
                 )
                 self.contexts[str(rref)] = context
                 self.observer.finished(node.dref, str(rref), record.stopped - record.started)
