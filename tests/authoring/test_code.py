@@ -11,7 +11,7 @@ from stagedml import Store, instantiate, realize
 from stagedml.authoring.session import using_store
 from stagedml.core import code as codes
 from stagedml.core.refs import parse_rref
-from stagedml.stages.fetch import fetchurl
+from stagedml.stages.fetch import fetch_file
 from stagedml.testing import toys
 
 UNITS = "[[u.name, u.file.rpartition('/')[2], u.line, u.text, len(u.digest)] for u in code.units]"
@@ -78,7 +78,7 @@ def test_code_goes_through_its_text_unchanged() -> None:
 
 
 def test_a_stage_whose_parameters_say_what_its_bytes_are_has_no_code() -> None:
-    assert fetchurl.code() is None
+    assert fetch_file.code() is None
 
 
 def test_a_build_keeps_the_code_beside_its_derivation(store: Store) -> None:

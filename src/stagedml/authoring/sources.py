@@ -68,8 +68,9 @@ class Source:
     imports: dict[str, tuple[Import, ...]] = field(default_factory=dict)
     stars: list[Import] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def is_cell(self) -> bool:
+        """Whether it is a notebook cell."""
         return not os.path.exists(self.filename)
 
     def text_of(self, name: str) -> str:

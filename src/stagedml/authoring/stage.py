@@ -33,6 +33,7 @@ from stagedml.authoring import schema
 from stagedml.authoring.artifact import Artifact, ConfigSource, _typed, bound, check_fields
 from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
 from stagedml.authoring.compare import note_loading
+from stagedml.authoring.distributions import POLICIES, UnknownPolicy
 from stagedml.authoring.fingerprinted import Fingerprinted
 from stagedml.authoring.matchers import StageMatcher, latest
 from stagedml.authoring.pylightnix import (
@@ -167,6 +168,8 @@ class Stage(Generic[P, A]):
         matcher: StageMatcher,
         deterministic: bool,
         fixed_output: bool,
+        strict: bool = False,
+        packages: str | None = None,
     ) -> None:
         if not inspect.isfunction(inspect.unwrap(builder)):
             raise InvalidStage(repr(builder), name_template, "a builder is a function")
@@ -176,6 +179,8 @@ class Stage(Generic[P, A]):
         self.matcher = matcher
         self.deterministic = deterministic
         self.fixed_output = fixed_output
+        self.strict = strict
+        self.packages = packages
         note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
@@ -285,6 +290,8 @@ class Stage(Generic[P, A]):
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
         fingerprinted = self.fingerprinted()
+        if fingerprinted is not None:
+            fingerprinted.tell(self.__name__, strict=self.strict)
         config = self.config(parameters, fingerprinted.code if fingerprinted else None)
         text = configs.canonical(config)
         declaration = Declaration(
@@ -354,7 +361,7 @@ class Stage(Generic[P, A]):
 
     def fingerprinted(self) -> Fingerprinted | None:
         """The code behind the stage as it is now; None where the parameters say what the bytes are."""
-        return None if self.fixed_output else Fingerprinted(self.builder)
+        return None if self.fixed_output else Fingerprinted(self.builder, self.packages or read_settings().packages)
 
     def code(self) -> Code | None:
         """What is behind the stage's fingerprint; None where the parameters say what the bytes are."""
@@ -364,6 +371,8 @@ class Stage(Generic[P, A]):
     def config(self, parameters: Mapping[str, Any], code: Code | None) -> Config:
         """The config that checked parameters and code make. Raises InvalidStage where they give no proper name."""
         own: dict[str, Any] = {} if code is None else {"code": code.digest}
+        if code is not None and code.packages:
+            own["packages"] = dict(code.packages)
         prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
         if prefixes:
             own["prefixes"] = prefixes
@@ -456,7 +465,14 @@ class StageRealizer(OwnRealizer):
         self.declaration = declaration
 
     def run(self, build: Build) -> tuple[float, float]:
-        return self.stage.run(build)
+        """Run the builder, and see to it that it is the code that was declared. Raises ChangedSinceDeclared."""
+        fingerprinted = self.declaration.fingerprinted
+        if fingerprinted is None:
+            return self.stage.run(build)
+        fingerprinted.check_unchanged()
+        times = self.stage.run(build)
+        fingerprinted.check_ran()
+        return times
 
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in given if name not in self.stage.exec_checks]
@@ -475,6 +491,8 @@ def stage(
     matcher: StageMatcher | None = None,
     deterministic: bool = True,
     fixed_output: bool = False,
+    strict: bool = False,
+    packages: str | None = None,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
     """Make a builder a stage.
 
@@ -484,13 +502,20 @@ def stage(
         matcher: which realizations stand for it; default `latest()`.
         deterministic: whether a rebuild gives the same bytes; False warns whoever would delete a realization.
         fixed_output: the parameters say what the bytes are, as the checksum of a download does; the code is in no hash.
+        strict: refuse to declare code that reaches what cannot be followed, instead of warning of it.
+        packages: how installed packages that the code imports count: `none`; `direct`: these, by major and minor
+            version; `lock`: these and all that they require, by exact version. Default is `STAGEDML_PACKAGES`.
 
     Raises:
+        UnknownPolicy: `packages` is none of these.
         InvalidStage, InvalidArtifactType, UnsupportedType: the builder's signature cannot be a stage's.
     """
 
+    if packages is not None and packages not in POLICIES:
+        raise UnknownPolicy(packages)
+
     def decorate(builder: Callable[Concatenate[Build, P], None]) -> Stage[P, A]:
-        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output)
+        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages)
 
     return decorate
 

@@ -58,6 +58,7 @@ from stagedml.authoring.sources import (
     one_snapshot,
     source_of_file,
     source_of_module,
+    spec_of_module,
     stands_in_cell,
 )
 from stagedml.core import fingerprint
@@ -282,6 +283,7 @@ class _Walk:
         if (source.filename, f"import {'.'.join(chain)}") in self.seen:
             return
         self.seen.update({(source.filename, f"import {'.'.join(chain)}"), (source.filename, chain[0])})
+        self._note_unloaded(source, chain[0], names)
         for target in source.imports[chain[0]]:
             if names is not None and chain[0] in names and len(source.imports[chain[0]]) == 1:
                 check_record(chain[0], source, names)
@@ -299,6 +301,7 @@ class _Walk:
             return
         self.seen.update({(source.filename, name), (source.filename, f"def {name}")})
         nodes = source.definitions[name]
+        self._note_unloaded(source, name, names)
         if names is not None and name in names:  # what is not loaded yet will be, from this source
             check_record(name, source, names)
             check_loaded(name, nodes, source, names[name])
@@ -323,7 +326,6 @@ class _Walk:
             self._add_whole(source, names)
             return
         name = rest[0]
-        self._note_unloaded(target.module, source, name)
         found = False
         if name in source.definitions:
             self._add(name, source, names)
@@ -337,7 +339,6 @@ class _Walk:
         self.seen.add((source.filename, name))
         if not found and not self._follow_stars(source, rest) and name not in _IN_EVERY_MODULE:
             if "__getattr__" in source.definitions:
-                self._note_unloaded(target.module, source, "__getattr__")
                 self._add("__getattr__", source, names)
             elif name not in all_bound(source.tree) and not is_namespace(f"{target.module}.{name}"):
                 self._note(source.filename, 1, f"{name} of {target.module}, which nothing in its source binds")
@@ -348,8 +349,6 @@ class _Walk:
             self.seen.add((source.filename, "*"))
             self._number(source)
             for name in sorted({*source.imports, *source.definitions}):
-                if names is None:
-                    self._note_unloaded(source.module, source, name)
                 self._follow_name((name,), source, names)
             for star in source.stars:
                 self._follow_import(Import(star.module, None), ())
@@ -358,9 +357,9 @@ class _Walk:
         loaded = sys.modules.get(module)
         return None if loaded is None else vars(loaded)
 
-    def _note_unloaded(self, module: str, source: Source, name: str) -> None:
-        if module not in sys.modules:
-            self.unloaded.setdefault(module, (source, set()))[1].add(name)
+    def _note_unloaded(self, source: Source, name: str, names: dict[str, Any] | None) -> None:
+        if names is None and not source.is_cell:
+            self.unloaded.setdefault(source.module, (source, set()))[1].add(name)
 
     def _note_package(self, target: Import, rest: Chain) -> None:
         """Remember an installed module; of a namespace, the part that is meant."""
@@ -371,7 +370,11 @@ class _Walk:
         inside = [*((target.attribute,) if target.attribute else ()), *rest]
         while inside and is_namespace(module):
             module = f"{module}.{inside.pop(0)}"
-        self.packages.add(module)
+        spec = spec_of_module(module)
+        if spec is not None and spec.has_location and spec.origin and is_tracked(module, spec.origin):
+            self._note(spec.origin, 1, f"{module}, which is compiled")
+        else:
+            self.packages.add(module)
 
     # -- what modules change when they are imported ---------------------------------------------------------------
 
@@ -410,7 +413,6 @@ class _Walk:
         name = effect.name if effect.name != "*" else "*"
         self._reach(name, source, unit_text(name, statement), [statement])
         if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) and statement.name in source.definitions:
-            self._note_unloaded(source.module, source, statement.name)
             self._add(statement.name, source, names)
         else:
             self._follow_names([statement], source, names)
