@@ -48,6 +48,14 @@ _FROM_TEXT_PREFIXES = ("unittest.mock.patch", "mock.patch")
 _READING = frozenset({"get", "items", "keys", "values", "copy", "__getitem__"})  # of a dict
 _IMPORTERS = frozenset({"importlib.import_module", "__import__"})
 _ATTRIBUTES = frozenset({"__globals__", "__builtins__", "__subclasses__", "f_globals", "f_locals"})
+#: What a definition without any of these names needs not be searched for.
+_NAMES = frozenset(
+    {
+        *(name.rpartition(".")[2] for name in _FROM_TEXT),
+        *("globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "patch"),
+        *_ATTRIBUTES,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,20 @@ class Escape:
 @functools.lru_cache(maxsize=8192)
 def escapes_below(node: ast.AST, source: Source) -> tuple[Escape, ...]:
     """The places below a definition or statement, in their order."""
-    return tuple(_Finder(node, source).escapes(node, in_function=False))
+    renamed = _renamed(source.tree)
+    for part in ast.walk(node):
+        if (isinstance(part, ast.Name) and (part.id in _NAMES or part.id in renamed)) or (
+            isinstance(part, ast.Attribute) and (part.attr in _NAMES or not isinstance(part.ctx, ast.Load))
+        ):
+            return tuple(_Finder(node, source).escapes(node, in_function=False))
+    return ()
+
+
+@functools.lru_cache(maxsize=1024)
+def _renamed(tree: ast.Module) -> frozenset[str]:
+    """The names under which a module imports such functions."""
+    aliases = (alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names)
+    return frozenset(alias.asname for alias in aliases if alias.asname is not None and alias.name in _NAMES)
 
 
 class _Finder:
@@ -100,7 +121,7 @@ class _Finder:
                 return
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)) and in_function:
             chain = chain_of(node)
-            if chain is not None:
+            if chain is not None and not self._is_local(chain[0]):
                 yield Escape(node.lineno, f"{ast.unparse(node)} = ...", target=chain, is_change=True)
         if isinstance(node, (ast.Name, ast.Attribute)):
             meaning = self._meaning(node)
@@ -129,11 +150,11 @@ class _Finder:
             yield Escape(line, what, modules=("",))
         elif meaning in ("getattr", "vars", "dir") and node.args and attribute_of(node) is None:
             chain = chain_of(node.args[0])
-            if chain is not None:
+            if chain is not None and not self._is_local(chain[0]):
                 yield Escape(line, what, target=chain)
         elif meaning in ("setattr", "delattr") and node.args and in_function:
             chain = chain_of(node.args[0])
-            if chain is not None:
+            if chain is not None and not self._is_local(chain[0]):
                 yield Escape(line, what, target=(*chain, "*"), is_change=True)
         elif isinstance(node.func, ast.Attribute) and self._is_globals(node.func.value):
             yield Escape(line, what, modules=("",)) if node.func.attr in _READING else Escape(line, what)
@@ -147,6 +168,11 @@ class _Finder:
                 yield Escape(node.lineno, _spelt(node), modules=("",))
         elif self._is_globals(node.value) and not isinstance(node.ctx, ast.Load):
             yield Escape(node.lineno, f"{_spelt(node)} = ...")
+
+    def _is_local(self, name: str) -> bool:
+        """Whether a name can be nothing but a local variable."""
+        known = name in self.imports or name in self.source.imports or name in self.source.definitions
+        return not known and name in self.bound
 
     def _is_globals(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Call) and self._meaning(node.func) == "globals"

@@ -131,14 +131,21 @@ def source_of_file(filename: str, module: str) -> Source | None:
         raise SourceChanged(filename, module, "it does not parse any more") from None
 
 
-#: What the walk in progress has read of each module.
-_snapshot: ContextVar[dict[str, Source | None] | None] = ContextVar("stagedml_snapshot", default=None)
+class _Snapshot:
+    """What the walk in progress has found and read of each module."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Source | None] = {}
+        self.specs: dict[str, ModuleSpec | None] = {}
+
+
+_snapshot: ContextVar[_Snapshot | None] = ContextVar("stagedml_snapshot", default=None)
 
 
 @contextlib.contextmanager
 def one_snapshot() -> Iterator[None]:
     """Inside the block each module is found and read once."""
-    token = _snapshot.set({})
+    token = _snapshot.set(_Snapshot())
     try:
         yield
     finally:
@@ -150,9 +157,9 @@ def source_of_module(module: str) -> Source | None:
     known = _snapshot.get()
     if known is None:
         return _read_module(module)
-    if module not in known:
-        known[module] = _read_module(module)
-    return known[module]
+    if module not in known.sources:
+        known.sources[module] = _read_module(module)
+    return known.sources[module]
 
 
 def _read_module(module: str) -> Source | None:
@@ -191,6 +198,15 @@ def file_of_module(module: str) -> str | None:
 
 def spec_of_module(module: str) -> ModuleSpec | None:
     """Where a module is, found without importing anything, its parent packages included."""
+    known = _snapshot.get()
+    if known is None:
+        return _find_spec(module)
+    if module not in known.specs:
+        known.specs[module] = _find_spec(module)
+    return known.specs[module]
+
+
+def _find_spec(module: str) -> ModuleSpec | None:
     loaded: ModuleSpec | None = getattr(sys.modules.get(module), "__spec__", None)
     if loaded is not None:
         return loaded
