@@ -10,6 +10,7 @@
 | `STAGEDML_CATALOGUE` | the module whose stages go by their bare names; default `stagedml.stages.all` |
 | `STAGEDML_MIRRORS` | folders and URLs that are asked before the network |
 | `STAGEDML_OFFLINE` | `1`: never try the network |
+| `STAGEDML_PACKAGES` | how installed packages count in a stage's identity: `none`, `direct`, `lock`; default `direct` |
 | `STAGEDML_DURABLE` | `0`: publish without fsync, for stores that may be lost |
 """
 
@@ -38,6 +39,7 @@ class Settings:
     mirrors: str
     offline: bool
     durable: bool
+    packages: str = "direct"
 
 
 def read_settings(
@@ -61,6 +63,7 @@ def read_settings(
         mirrors=env.get("STAGEDML_MIRRORS", ""),
         offline=_flag(env, "STAGEDML_OFFLINE", default=False),
         durable=_flag(env, "STAGEDML_DURABLE", default=True),
+        packages=_choice(env, "STAGEDML_PACKAGES", ("direct", "none", "lock")),
     )
 
 
@@ -81,3 +84,11 @@ def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
     if not text:
         return default
     raise UsageError(f"{name}={env[name]!r} is neither yes nor no: set it to 1 or 0")
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """One of several words; the first where nothing is said."""
+    text = env.get(name, "").strip().lower()
+    if text and text not in choices:
+        raise UsageError(f"{name}={env[name]!r}: set it to one of {', '.join(choices)}")
+    return text or choices[0]

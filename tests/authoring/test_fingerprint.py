@@ -11,7 +11,7 @@ import pytest
 from authoring.toys import Text
 from authoring.workshop import Workshop
 from stagedml import Build, RefPath, output, stage
-from stagedml.authoring.source import fingerprint_of
+from stagedml.authoring.fingerprinted import fingerprint_of
 from stagedml.core import fingerprint
 
 #: A pipeline in several modules. Every edit below is one replacement in one of the files.
@@ -190,7 +190,6 @@ COSMETIC: dict[str, Edit] = {
         'def helper(x, power=2):\n    """Help."""\n    return below(x) ** power\n\n\n'
         "def below(x):\n    return x + FACTOR\n",
     ),
-    "order of keys": ("pipeline.py", '{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
     "unused function": ("pipeline.py", "return 7", "return 8"),
     "unused constant": ("pipeline.py", "UNUSED = 1", "UNUSED = 2"),
     "unused import": ("pipeline.py", "import functools\n", "import functools\nimport html\n"),
@@ -218,6 +217,7 @@ SEMANTIC: dict[str, Edit] = {
     "helper of a helper": ("pipeline.py", "x + FACTOR", "x - FACTOR"),
     "default of a helper": ("pipeline.py", "power=2", "power=3"),
     "constant": ("pipeline.py", "FACTOR = 3", "FACTOR = 4"),
+    "order of keys": ("pipeline.py", '{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
     "constant table": ("pipeline.py", '"a": 1', '"a": 2'),
     "computed constant": ("pipeline.py", "60 * 60", "60 * 61"),
     "constant that a loop fills": ("pipeline.py", "FILLED.append(number)", "FILLED.append(-number)"),
@@ -303,7 +303,7 @@ TRAIN = ("fingerprint", "pipeline", "train")
 @pytest.fixture(scope="module")
 def original(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> str:
     (found,) = workshop.experiment(write(tmp_path_factory.mktemp("original")), TRAIN)
-    assert found.startswith("1:")
+    assert found.startswith("2:")
     return found
 
 
@@ -315,7 +315,7 @@ def test_a_cosmetic_edit_changes_nothing(edit: str, original: str, workshop: Wor
 @pytest.mark.parametrize("edit", SEMANTIC)
 def test_a_semantic_edit_changes_the_fingerprint(edit: str, original: str, workshop: Workshop, tmp_path: Path) -> None:
     (found,) = workshop.experiment(write(tmp_path, SEMANTIC[edit]), TRAIN)
-    assert found.startswith("1:")
+    assert found.startswith("2:")
     assert found != original
 
 
@@ -388,7 +388,7 @@ def test_code_run_as_a_module_of_a_package_follows_its_relative_imports(workshop
         "main = sys.modules['__main__']\n"
         "main.__package__ = 'package'\n"
         "exec(compile(open('package/flow.py').read(), 'package/flow.py', 'exec'), vars(main))\n"
-        "from stagedml.authoring.source import fingerprint_of"
+        "from stagedml.authoring.fingerprinted import fingerprint_of"
     )
     answer = ("answer", "fingerprint_of(main.train.builder)")
     (before,) = workshop.experiment(tmp_path, ("run", run), answer)
@@ -456,7 +456,7 @@ def test_an_edit_of_another_loaded_module_is_refused(edit: str, workshop: Worksh
     change = edited(file, OTHER[edit])
     first, again = workshop.experiment(tmp_path, ("import", "pipeline"), TRAIN, change, TRAIN)
     if file in NOT_LOADED:  # it will be loaded as it is now
-        assert again.startswith("1:")
+        assert again.startswith("2:")
         assert again != first
     else:
         assert again.startswith(f"SourceChanged: {tmp_path}/{file} changed since it was imported")
@@ -503,7 +503,7 @@ def test_a_reload_is_as_good_as_a_restart(original: str, workshop: Workshop, tmp
     )
     assert first == original
     assert refused.startswith("SourceChanged")
-    assert again.startswith("1:")
+    assert again.startswith("2:")
     assert again != first
     assert workshop.experiment(tmp_path, TRAIN) == [again]
 
@@ -538,7 +538,7 @@ def test_source_that_is_gone_is_an_error(workshop: Workshop, tmp_path: Path) -> 
 def test_a_builder_without_source_is_an_error(workshop: Workshop, tmp_path: Path) -> None:
     answers = workshop.experiment(
         tmp_path,
-        ("run", builder("'a'") + "\nfrom stagedml.authoring.source import fingerprint_of"),
+        ("run", builder("'a'") + "\nfrom stagedml.authoring.fingerprinted import fingerprint_of"),
         ("answer", "fingerprint_of(train.builder)"),
     )
     assert answers == [
@@ -604,8 +604,8 @@ def test_captured_data_counts_by_its_value(one: str, other: str, workshop: Works
     (tmp_path / "one.py").write_text(FACTORY.replace("VALUE", one))
     (tmp_path / "other.py").write_text(FACTORY.replace("VALUE", other))
     first, second = workshop.experiment(tmp_path, ("fingerprint", "one", "train"), ("fingerprint", "other", "train"))
-    assert first.startswith("1:")
-    assert second.startswith("1:")
+    assert first.startswith("2:")
+    assert second.startswith("2:")
     assert first != second
 
 
@@ -624,8 +624,8 @@ def test_captured_code_is_followed(value: str, edit: tuple[str, str], workshop: 
     (tmp_path / "one.py").write_text(text)
     (tmp_path / "other.py").write_text(text.replace(*edit))
     first, second = workshop.experiment(tmp_path, ("fingerprint", "one", "train"), ("fingerprint", "other", "train"))
-    assert first.startswith("1:")
-    assert second.startswith("1:")
+    assert first.startswith("2:")
+    assert second.startswith("2:")
     assert first != second
 
 
@@ -667,7 +667,7 @@ def test_a_builder_below_another_decorator_is_fingerprinted_with_it(workshop: Wo
     }.items():
         (tmp_path / f"{name}.py").write_text(text)
         found += workshop.experiment(tmp_path, ("fingerprint", name, "train"))
-    assert all(answer.startswith("1:") for answer in found), found
+    assert all(answer.startswith("2:") for answer in found), found
     assert len(set(found)) == 4
 
 
@@ -677,7 +677,7 @@ def test_an_assertion_that_pytest_rewrote_is_no_edit() -> None:
         assert word == "a", "rewritten"
         build.path(text).write_text(rewritten_helper(word))
 
-    assert fingerprint_of(builder.builder).startswith("1:")
+    assert fingerprint_of(builder.builder).startswith("2:")
 
 
 def rewritten_helper(word: str) -> str:
@@ -710,7 +710,7 @@ def test_cells_and_a_module_have_one_fingerprint(workshop: Workshop, tmp_path: P
     (module,) = workshop.experiment(tmp_path, ("fingerprint", "notebook", "train"))
     (one_cell,) = workshop.experiment(tmp_path, ("cell", "\n\n\n".join(NOTEBOOK)), CELL)
     (many_cells,) = workshop.experiment(tmp_path, *cells(), CELL)
-    assert module.startswith("1:")
+    assert module.startswith("2:")
     assert module == one_cell == many_cells
 
 
@@ -731,8 +731,8 @@ def test_cells_and_a_module_have_one_fingerprint(workshop: Workshop, tmp_path: P
 def test_what_a_later_cell_defines_anew_counts(later: str, workshop: Workshop, tmp_path: Path) -> None:
     write(tmp_path)
     before, after = workshop.experiment(tmp_path, *cells(), CELL, ("cell", later), CELL)
-    assert before.startswith("1:")
-    assert after.startswith("1:"), after
+    assert before.startswith("2:")
+    assert after.startswith("2:"), after
     assert before != after
 
 
@@ -750,7 +750,7 @@ def test_what_a_later_cell_defines_anew_counts(later: str, workshop: Workshop, t
 def test_a_later_cell_that_changes_nothing_changes_nothing(later: str, workshop: Workshop, tmp_path: Path) -> None:
     write(tmp_path)
     before, after = workshop.experiment(tmp_path, *cells(), CELL, ("cell", later), CELL)
-    assert before.startswith("1:")
+    assert before.startswith("2:")
     assert after == before
 
 
@@ -766,17 +766,17 @@ def test_magics_and_futures_in_cells_are_no_edits(workshop: Workshop, tmp_path: 
         ("cell", "%pwd\n" + outer + others[-1].replace("[helper(2)", "[outer(1), helper(2)")),
         CELL,
     )
-    assert found.startswith("1:")
+    assert found.startswith("2:")
 
 
 def test_a_helper_module_edited_under_a_live_notebook_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     write(tmp_path)
     change = edited("helpers.py", SEMANTIC["from x import f"])
     before, refused = workshop.experiment(tmp_path, *cells(), CELL, change, CELL)
-    assert before.startswith("1:")
+    assert before.startswith("2:")
     assert refused.startswith(f"SourceChanged: {tmp_path}/helpers.py changed since it was imported (assist")
     (after,) = workshop.experiment(tmp_path, *cells(), CELL)
-    assert after.startswith("1:")
+    assert after.startswith("2:")
     assert after != before
 
 

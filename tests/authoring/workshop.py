@@ -102,7 +102,7 @@ def _work(folder: str, steps: Sequence[Step]) -> list[str]:
 
 def _do(step: str, arguments: list[str], namespace: dict[str, Any]) -> str | None:
     from stagedml import instantiate, store_initialize
-    from stagedml.authoring.source import fingerprint_of
+    from stagedml.authoring.fingerprinted import fingerprint_of
 
     if step == "write":
         Path(arguments[0]).write_text(arguments[1], encoding="utf-8")

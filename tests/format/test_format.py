@@ -160,8 +160,8 @@ def test_a_new_store_has_the_version_that_the_page_says(page: str, tmp_path: Pat
 
 
 def test_the_builder_of_the_page_has_the_fingerprints_that_the_page_says(page: str) -> None:
-    text = section(page, "Code fingerprint, version 1")
-    alone, with_helper = re.findall(r"`(1:[0-9a-f]{32})`", text)
+    text = section(page, "Code fingerprint, version 2")
+    alone, with_helper = re.findall(r"`(2:[0-9a-f]{32})`", text)
     source, written = blocks(text)[1:]
     helper = re.search(r"`(def helper[^`]*)`", text)
     (builder,) = ast.parse(source).body
@@ -175,7 +175,7 @@ def test_the_builder_of_the_page_has_the_fingerprints_that_the_page_says(page: s
 
 def test_a_stage_of_ours_has_a_fingerprint_of_the_form_that_the_page_says(tmp_path: Path) -> None:
     with using_store(Store.open(read_settings({}, root=tmp_path))):
-        assert re.fullmatch(r"1:[0-9a-f]{32}", mklens(instantiate(toys.text).result).stagedml.code.val)
+        assert re.fullmatch(r"2:[0-9a-f]{32}", mklens(instantiate(toys.text).result).stagedml.code.val)
 
 
 # -- properties -------------------------------------------------------------------------------------------------------

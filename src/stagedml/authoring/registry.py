@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stagedml.authoring.fingerprinted import Fingerprinted
 from stagedml.authoring.matchers import StageMatcher
 from stagedml.authoring.pylightnix import Derivation, DRef, Registry, StorageSettings
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.core import config as configs
+from stagedml.core.code import Code
 from stagedml.core.config import Config
 from stagedml.core.refs import parse_dref
 from stagedml.errors import UsageError
@@ -57,6 +59,12 @@ class Declaration:
     dref: str
     matcher: StageMatcher
     caller: str  #: file:line
+    fingerprinted: Fingerprinted | None = None  #: None where no code is in the config
+
+    @property
+    def code(self) -> Code | None:
+        """The code behind it, as it was when it was declared."""
+        return self.fingerprinted.code if self.fingerprinted is not None else None
 
 
 class StageRegistry(Registry):

@@ -29,9 +29,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from stagedml.authoring import registry as registries
-from stagedml.authoring import schema, source
+from stagedml.authoring import schema
 from stagedml.authoring.artifact import Artifact, ConfigSource, _typed, bound, check_fields
 from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
+from stagedml.authoring.compare import note_loading
+from stagedml.authoring.distributions import POLICIES, UnknownPolicy
+from stagedml.authoring.fingerprinted import Fingerprinted
 from stagedml.authoring.matchers import StageMatcher, latest
 from stagedml.authoring.pylightnix import (
     Context,
@@ -47,6 +50,7 @@ from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
 from stagedml.authoring.watching import watching
 from stagedml.core import config as configs
+from stagedml.core.code import Code
 from stagedml.core.config import RESERVED, SELF, Config
 from stagedml.core.refs import LONGEST_NAME, RealizationRef, is_valid_name, parse_dref
 from stagedml.errors import UsageError
@@ -165,6 +169,8 @@ class Stage(Generic[P, A]):
         matcher: StageMatcher,
         deterministic: bool,
         fixed_output: bool | Sequence[str],
+        strict: bool = False,
+        packages: str | None = None,
     ) -> None:
         if not inspect.isfunction(inspect.unwrap(builder)):
             raise InvalidStage(repr(builder), name_template, "a builder is a function")
@@ -174,7 +180,9 @@ class Stage(Generic[P, A]):
         self.matcher = matcher
         self.deterministic = deterministic
         self.fixed_output = fixed_output
-        source.note_loading(builder)
+        self.strict = strict
+        self.packages = packages
+        note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
 
@@ -291,7 +299,10 @@ class Stage(Generic[P, A]):
                     )
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
-        config = self.config(parameters)
+        fingerprinted = self.fingerprinted()
+        if fingerprinted is not None:
+            fingerprinted.tell(self.__name__, strict=self.strict)
+        config = self.config(parameters, fingerprinted.code if fingerprinted else None)
         text = configs.canonical(config)
         declaration = Declaration(
             stage=self,
@@ -302,6 +313,7 @@ class Stage(Generic[P, A]):
             dref=str(configs.reference(config)),
             matcher=matcher,
             caller=registries.caller(),
+            fingerprinted=fingerprinted,
         )
         derivation = Derivation(DRef(declaration.dref), declaration.matcher, StageRealizer(self, declaration))
         origin: ConfigSource
@@ -357,9 +369,20 @@ class Stage(Generic[P, A]):
         close = difflib.get_close_matches(name, known, n=1)
         return f"did you mean {close[0]!r}?" if close else "there are: " + ", ".join(known)
 
-    def config(self, parameters: Mapping[str, Any]) -> Config:
-        """The config that checked parameters make. Raises InvalidStage where they give no proper name."""
-        own: dict[str, Any] = {} if self.fixed_output else {"code": source.fingerprint_of(self.builder)}
+    def fingerprinted(self) -> Fingerprinted | None:
+        """The code behind the stage as it is now; None where the parameters say what the bytes are."""
+        return None if self.fixed_output else Fingerprinted(self.builder, self.packages or read_settings().packages)
+
+    def code(self) -> Code | None:
+        """What is behind the stage's fingerprint; None where the parameters say what the bytes are."""
+        fingerprinted = self.fingerprinted()
+        return fingerprinted.code if fingerprinted is not None else None
+
+    def config(self, parameters: Mapping[str, Any], code: Code | None) -> Config:
+        """The config that checked parameters and code make. Raises InvalidStage where they give no proper name."""
+        own: dict[str, Any] = {} if code is None else {"code": code.digest}
+        if code is not None and code.packages:
+            own["packages"] = dict(code.packages)
         prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
         if prefixes:
             own["prefixes"] = prefixes
@@ -489,7 +512,14 @@ class StageRealizer(OwnRealizer):
         self.declaration = declaration
 
     def run(self, build: Build) -> tuple[float, float]:
-        return self.stage.run(build)
+        """Run the builder, and see to it that it is the code that was declared. Raises ChangedSinceDeclared."""
+        fingerprinted = self.declaration.fingerprinted
+        if fingerprinted is None:
+            return self.stage.run(build)
+        fingerprinted.check_unchanged()
+        times = self.stage.run(build)
+        fingerprinted.check_ran()
+        return times
 
     def view(self, source: ConfigSource) -> Any:
         return self.stage.view(self.declaration.config, source)
@@ -514,6 +544,8 @@ def stage(
     matcher: StageMatcher | None = None,
     deterministic: bool = True,
     fixed_output: bool | Sequence[str] = False,
+    strict: bool = False,
+    packages: str | None = None,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
     """Make a builder a stage.
 
@@ -524,13 +556,20 @@ def stage(
         deterministic: whether a rebuild gives the same bytes; False warns whoever would delete a realization.
         fixed_output: the parameters say what the bytes are, as the checksum of a download does; the code is in no hash.
             The names of those that say it, if others, such as a URL, only help to get there.
+        strict: refuse to declare code that reaches what cannot be followed, instead of warning of it.
+        packages: how installed packages that the code imports count: `none`; `direct`: these, by major and minor
+            version; `lock`: these and all that they require, by exact version. Default is `STAGEDML_PACKAGES`.
 
     Raises:
+        UnknownPolicy: `packages` is none of these.
         InvalidStage, InvalidArtifactType, UnsupportedType: the builder's signature cannot be a stage's.
     """
 
+    if packages is not None and packages not in POLICIES:
+        raise UnknownPolicy(packages)
+
     def decorate(builder: Callable[Concatenate[Build, P], None]) -> Stage[P, A]:
-        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output)
+        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages)
 
     return decorate
 

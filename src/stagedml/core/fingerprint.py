@@ -2,7 +2,8 @@
 
 Normalised: parsed, then written out by rules of our own, so that it is the same on every Python version. Comments,
 formatting, docstrings and other strings that stand alone, and the annotations of signatures and local variables do not
-count; annotations in class bodies do, since dataclasses and artifacts read them. Everything else is semantic.
+count; annotations in class bodies do, since dataclasses and artifacts read them, and those of the parameters of what
+`@function.register` decorates, since `singledispatch` does. Everything else is semantic.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Iterable, Iterator
 
 from blake3 import blake3
 
-VERSION = 1
-_HEADER = b"stagedml code 1\n"
+VERSION = 2
+_HEADER = b"stagedml code 2\n"
 _IGNORED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_ignores", "type_params"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -74,7 +75,16 @@ def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
         inside = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
         yield from _dump_value(value, in_class=inside)
         yield ","
+    if isinstance(node, _FUNCTIONS) and any(map(_is_register, node.decorator_list)):
+        yield "annotations="
+        yield from _dump_value([argument.annotation for argument in node.args.args], in_class=False)
+        yield ","
     yield ")"
+
+
+def _is_register(decorator: ast.expr) -> bool:
+    """Whether a decorator reads the annotations of what it decorates, as that of `functools.singledispatch` does."""
+    return isinstance(decorator, ast.Attribute) and decorator.attr == "register"
 
 
 def _dump_value(value: object, *, in_class: bool) -> Iterator[str]:
@@ -93,6 +103,11 @@ def _dump_value(value: object, *, in_class: bool) -> Iterator[str]:
 
 def _is_bare_string(node: object) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def text_digest(text: str) -> str:
+    """The digest of one normalised text, 32 hexadecimal digits."""
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def digest(builder: str, reached: Iterable[tuple[str, str]]) -> str:

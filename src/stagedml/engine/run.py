@@ -318,7 +318,7 @@ class Run:
 
     def _code(self, node: Node) -> Code | None:
         realizer = node.derivation.realizer
-        return getattr(realizer.declaration, "code", None) if isinstance(realizer, OwnRealizer) else None
+        return realizer.declaration.code if isinstance(realizer, OwnRealizer) else None
 
     def _survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> Survey:
         """The realizations of a derivation for these inputs: those that are whole, and those that are not."""

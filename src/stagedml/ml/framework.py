@@ -9,6 +9,7 @@ Keras it takes, by `TF_USE_LEGACY_KERAS`; so the variable must be set before, an
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -44,10 +45,10 @@ class FrameworkMissing(UsageError):
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals().update(zip(_MODULES, _import(), strict=True))
-    return globals()[name]
+    return dict(zip(_MODULES, _import(), strict=True))[name]
 
 
+@functools.cache
 def _import() -> tuple[Any, Any]:
     if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in ("1", "true", "True"):
         raise WrongKeras()
