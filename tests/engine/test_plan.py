@@ -101,7 +101,9 @@ def edited(body: int) -> Any:
 
 def test_changed_code_is_named(store: Store) -> None:
     realize(instantiate(edited(1)))
-    assert verdicts(plan(instantiate(edited(2))))["edited"] == (BUILD, Cause.CODE, "code changed")
+    verdict, cause, detail = verdicts(plan(instantiate(edited(2))))["edited"]
+    line = edited.__code__.co_firstlineno + 11
+    assert (verdict, cause, detail) == (BUILD, Cause.CODE, f"code {__file__}:{line} (other)")
 
 
 def test_force_is_a_reason(store: Store) -> None:

@@ -73,6 +73,7 @@ class StageRegistry(Registry):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.declarations: dict[str, Declaration] = {}
+        self._fingerprinted: dict[Stage[..., Any], Fingerprinted | None] = {}
         self._staging: Path | None = None
         super().__init__(None)
 
@@ -112,6 +113,12 @@ class StageRegistry(Registry):
         if declared is not None:
             return declared.config
         return self._foreign_config(dref) if DRef(dref) in self.builders else self.store.config_of(dref)
+
+    def fingerprinted(self, stage: Stage[..., Any]) -> Fingerprinted | None:
+        """The code behind a stage. It is read once in a registry: one `instantiate` sees one state of the sources."""
+        if stage not in self._fingerprinted:
+            self._fingerprinted[stage] = stage.fingerprinted()
+        return self._fingerprinted[stage]
 
     def declare(self, declaration: Declaration, derivation: Derivation) -> None:
         """Add a derivation. Declared once more, it keeps its place. Raises MatcherConflict."""

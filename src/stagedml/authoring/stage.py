@@ -299,8 +299,9 @@ class Stage(Generic[P, A]):
                     )
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
-        fingerprinted = self.fingerprinted()
-        if fingerprinted is not None:
+        own = registry if isinstance(registry, StageRegistry) else None
+        fingerprinted = own.fingerprinted(self) if own else self.fingerprinted()
+        if fingerprinted is not None and fingerprinted.code.unfollowed:
             fingerprinted.tell(self.__name__, strict=self.strict)
         config = self.config(parameters, fingerprinted.code if fingerprinted else None)
         text = configs.canonical(config)

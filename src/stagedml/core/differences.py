@@ -142,11 +142,13 @@ def _references(value: Any) -> list[str]:
 
 def _without_references(value: Any) -> Any:
     """What a field holds besides inputs; None if that is nothing."""
+    if value == _ABSENT or is_dref(value):
+        return None
     if isinstance(value, list):
         return [_without_references(item) for item in value if not is_dref(item)] or None
     if isinstance(value, dict):
         return {name: _without_references(item) for name, item in value.items() if not is_dref(item)} or None
-    return None if value == _ABSENT or is_dref(value) else value
+    return value
 
 
 def _text(value: Any) -> str:
@@ -256,16 +258,17 @@ def _differing_line(old: ast.AST, new: ast.AST, line: int) -> int:
             if fingerprint.normalised(value) != fingerprint.normalised(earlier):
                 return _differing_line(earlier, value, line)
         elif isinstance(value, list) and isinstance(earlier, list):
-            found = _differing_item(earlier, value, line)
+            found = _differing_item(earlier, value, line, isinstance(new, ast.ClassDef))
             if found is not None:
                 return found
     return line
 
 
-def _differing_item(old: list[Any], new: list[Any], line: int) -> int | None:
+def _differing_item(old: list[Any], new: list[Any], line: int, in_class: bool) -> int | None:
     """The line of the first item that is not as in another list; of one that is gone, where it stood."""
     old, new = ([item for item in items if not _is_bare_string(item)] for items in (old, new))
-    matcher = difflib.SequenceMatcher(None, list(map(_comparable, old)), list(map(_comparable, new)), autojunk=False)
+    before, after = ([_comparable(item, in_class) for item in items] for items in (old, new))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for kind, old_start, old_end, start, end in matcher.get_opcodes():
         if kind == "equal":
             continue
@@ -277,11 +280,11 @@ def _differing_item(old: list[Any], new: list[Any], line: int) -> int | None:
     return None
 
 
-def _comparable(item: object) -> str:
+def _comparable(item: object, in_class: bool) -> str:
     if not isinstance(item, ast.AST):
         return repr(item)
-    fields = ast.dump(item.annotation) if isinstance(item, ast.AnnAssign) and item.value is None else ""
-    return fingerprint.normalised(item) + fields
+    annotation = ast.dump(item.annotation) if in_class and isinstance(item, ast.AnnAssign) else ""
+    return fingerprint.normalised(item) + annotation
 
 
 def _is_bare_string(item: object) -> bool:
