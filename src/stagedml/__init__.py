@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from stagedml.authoring.matchers import every as every
     from stagedml.authoring.matchers import exactly as exactly
     from stagedml.authoring.matchers import latest as latest
+    from stagedml.authoring.nodes import mknode as mknode
     from stagedml.authoring.pylightnix import Closure as Closure
     from stagedml.authoring.pylightnix import Derivation as Derivation
     from stagedml.authoring.pylightnix import DRef as DRef
     from stagedml.authoring.pylightnix import RefPath as RefPath
     from stagedml.authoring.pylightnix import RRef as RRef
+    from stagedml.authoring.realized import realized as realized
     from stagedml.authoring.redefine import pinned as pinned
     from stagedml.authoring.redefine import redefine as redefine
     from stagedml.authoring.session import current_store as current_store
@@ -61,7 +63,9 @@ _WHERE = {
     "stagedml.authoring.instantiate": ("Instantiated", "instantiate"),
     "stagedml.authoring.lens": ("Lens", "mklens", "rref2dref", "rref2path"),
     "stagedml.authoring.matchers": ("best", "every", "exactly", "latest"),
+    "stagedml.authoring.nodes": ("mknode",),
     "stagedml.authoring.pylightnix": ("Closure", "DRef", "Derivation", "RRef", "RefPath"),
+    "stagedml.authoring.realized": ("realized",),
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),

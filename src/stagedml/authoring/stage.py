@@ -96,6 +96,14 @@ class NotDeclaring(UsageError):
         return f"{self.stage} is a stage; declare it with `instantiate({self.stage}, ...)` or inside a stage function"
 
 
+def declaring(name: str) -> StageRegistry:
+    """The registry of the `instantiate` that is going on. Raises NotDeclaring."""
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring(name)
+    return registry
+
+
 class OutputPath(list[str]):
     """The default of a parameter that names an output; see `output`."""
 

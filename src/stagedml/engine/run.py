@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
+import json
 import logging
 import os
 import platform
@@ -23,6 +24,7 @@ from typing import Any
 from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
 from stagedml.authoring.pylightnix import Derivation, DRef, RRef, StorageSettings
 from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.realized import MustBeThere
 from stagedml.authoring.session import Storage, using_store
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core.matchers import Candidate, Matcher
@@ -119,6 +121,9 @@ class Run:
     def realize(self) -> None:
         """Plan, claim what is reused, tell, and execute."""
         drawn = self.store.claiming(self.plan, _reused)
+        for node, step in zip(self.nodes, drawn.steps, strict=True):
+            if step.verdict is Verdict.BUILD:
+                _refuse_to_build(node, step.detail)
         try:
             self.observer.planned(drawn)
             self.execute(drawn)
@@ -210,6 +215,8 @@ class Run:
             return decide(node.matcher, *self._survey(node, inputs), instances=node.instances, forced=forced)
 
         decision = self.store.claiming(lambda: look(node.forced), lambda found: found.selected)
+        if decision.build:
+            _refuse_to_build(node, "" if decision.cause is None else decision.cause.value)
         built = False
         while decision.build and not built:  # once, unless what others built was collected before it was claimed
             built = self._build_missing(node, inputs, decision.build, look)
@@ -309,8 +316,9 @@ class Run:
         paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
         stopped = time.time()
         seed = stage_seed(self.store.config(node.ref))
+        noted = json.loads(json.dumps(arguments, default=repr, skipkeys=True))  # what it takes need not be JSON
         return [
-            (Path(path), _record(index, derive_seed(seed, index), started, stopped, arguments))
+            (Path(path), _record(index, derive_seed(seed, index), started, stopped, noted))
             for index, path in enumerate(paths, start=instance)
         ]
 
@@ -386,6 +394,12 @@ def _environment() -> dict[str, Any]:
             except importlib.metadata.PackageNotFoundError:
                 continue
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
+
+
+def _refuse_to_build(node: Node, why: str) -> None:
+    """Raises NotRealized where a derivation must be there already."""
+    if isinstance(node.derivation.realizer, MustBeThere):
+        node.derivation.realizer.refuse(why)
 
 
 def _reused(drawn: Plan) -> set[str]:

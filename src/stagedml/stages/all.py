@@ -15,7 +15,9 @@ from stagedml.authoring.build import Build
 from stagedml.authoring.instantiate import instantiate
 from stagedml.authoring.lens import mklens, rref2dref, rref2path
 from stagedml.authoring.matchers import best, every, exactly, latest
+from stagedml.authoring.nodes import mknode
 from stagedml.authoring.pylightnix import DRef, RefPath, RRef
+from stagedml.authoring.realized import realized
 from stagedml.authoring.redefine import pinned, redefine
 from stagedml.authoring.session import current_store, store_initialize, using_store
 from stagedml.authoring.stage import Exec, output, stage
@@ -81,6 +83,7 @@ __all__ = [
     "linkrrefs",
     "lrealize",
     "mklens",
+    "mknode",
     "output",
     "pinned",
     "plan",
@@ -88,6 +91,7 @@ __all__ = [
     "quickstart_finetune",
     "realize",
     "realize_many",
+    "realized",
     "redefine",
     "rmref",
     "rref2dref",
