@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from stagedml.engine.realize import realize as realize
     from stagedml.engine.realize import realize_many as realize_many
     from stagedml.engine.realize import tryrealize as tryrealize
+    from stagedml.engine.recursive import realize_recursive as realize_recursive
     from stagedml.errors import BuildError as BuildError
     from stagedml.errors import RemoteError as RemoteError
     from stagedml.errors import StagedmlError as StagedmlError
@@ -71,6 +72,7 @@ _WHERE = {
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
+    "stagedml.engine.recursive": ("realize_recursive",),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),

@@ -23,6 +23,7 @@ from stagedml.authoring.session import current_store, store_initialize, using_st
 from stagedml.authoring.stage import Exec, output, stage
 from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
 from stagedml.engine.realize import lrealize, plan, realize, realize_many, tryrealize
+from stagedml.engine.recursive import realize_recursive
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
@@ -91,6 +92,7 @@ __all__ = [
     "quickstart_finetune",
     "realize",
     "realize_many",
+    "realize_recursive",
     "realized",
     "redefine",
     "rmref",
