@@ -8,7 +8,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.instantiate import references_in
-from stagedml.authoring.pylightnix import Derivation, DRef
+from stagedml.authoring.pylightnix import Context, Derivation, DRef, StorageSettings
 from stagedml.authoring.registry import StageRegistry
 from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer, declaring
 from stagedml.core.refs import parse_dref
@@ -86,6 +86,11 @@ class MustBeThere(OwnRealizer):
 
     def run(self, build: Build) -> tuple[float, float]:
         self.refuse()
+
+    def __call__(
+        self, S: StorageSettings | None, dref: DRef, context: Context, arguments: Mapping[str, Any]
+    ) -> NoReturn:
+        self.refuse()  # Pylightnix's engine asks the object itself
 
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return self.realizer.exec_arguments(given) if isinstance(self.realizer, OwnRealizer) else dict(given)
