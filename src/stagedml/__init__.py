@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from stagedml.authoring.matchers import every as every
     from stagedml.authoring.matchers import exactly as exactly
     from stagedml.authoring.matchers import latest as latest
+    from stagedml.authoring.nodes import mknode as mknode
     from stagedml.authoring.pylightnix import Closure as Closure
     from stagedml.authoring.pylightnix import Derivation as Derivation
     from stagedml.authoring.pylightnix import DRef as DRef
     from stagedml.authoring.pylightnix import RefPath as RefPath
     from stagedml.authoring.pylightnix import RRef as RRef
+    from stagedml.authoring.realized import realized as realized
     from stagedml.authoring.redefine import pinned as pinned
     from stagedml.authoring.redefine import redefine as redefine
     from stagedml.authoring.session import current_store as current_store
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from stagedml.engine.realize import realize as realize
     from stagedml.engine.realize import realize_many as realize_many
     from stagedml.engine.realize import tryrealize as tryrealize
+    from stagedml.engine.recursive import realize_recursive as realize_recursive
     from stagedml.errors import BuildError as BuildError
     from stagedml.errors import RemoteError as RemoteError
     from stagedml.errors import StagedmlError as StagedmlError
@@ -64,13 +67,16 @@ _WHERE = {
     "stagedml.authoring.instantiate": ("Instantiated", "instantiate"),
     "stagedml.authoring.lens": ("Lens", "mklens", "rref2dref", "rref2path"),
     "stagedml.authoring.matchers": ("best", "every", "exactly", "latest"),
+    "stagedml.authoring.nodes": ("mknode",),
     "stagedml.authoring.pylightnix": ("Closure", "DRef", "Derivation", "RRef", "RefPath"),
+    "stagedml.authoring.realized": ("realized",),
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.blessing": ("bless", "borrow"),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
+    "stagedml.engine.recursive": ("realize_recursive",),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.inspection.why": ("why",),
     "stagedml.store.gc": ("Policy",),

@@ -102,7 +102,7 @@ def edited(body: int) -> Any:
 def test_changed_code_is_named(store: Store) -> None:
     realize(instantiate(edited(1)))
     verdict, cause, detail = verdicts(plan(instantiate(edited(2))))["edited"]
-    line = edited.__code__.co_firstlineno + 11
+    line = edited.__code__.co_firstlineno + 12
     assert (verdict, cause, detail) == (BUILD, Cause.CODE, f"code {__file__}:{line} (other)")
 
 

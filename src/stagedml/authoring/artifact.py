@@ -139,6 +139,11 @@ class Artifact(DRef):
         printer.text(f"{type(self).__name__}({str(self)!r})")
 
 
+def is_artifact_type(value: object) -> bool:
+    """Whether something is a class of artifacts; whoever checks no types passes other things, too."""
+    return isinstance(value, type) and issubclass(value, Artifact)
+
+
 def bound(artifact: type[Artifact], dref: str, source: ConfigSource) -> Any:
     """An artifact that reads its fields from the given source."""
     parse_dref(dref)

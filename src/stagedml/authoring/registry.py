@@ -51,7 +51,7 @@ class MatcherConflict(UsageError):
 class Declaration:
     """One derivation as it was declared here."""
 
-    stage: Stage[..., Any] | None  #: None for a pinned realization
+    stage: Stage[..., Any] | None  #: None for a pinned realization or a node
     parameters: dict[str, Any]  #: the checked values, references as artifacts
     exec_values: dict[str, Any]  #: what the call set; not part of the identity
     config: Config

@@ -101,6 +101,14 @@ class NotDeclaring(UsageError):
         return f"{self.stage} is a stage; declare it with `instantiate({self.stage}, ...)` or inside a stage function"
 
 
+def declaring(name: str) -> StageRegistry:
+    """The registry of the `instantiate` that is going on. Raises NotDeclaring."""
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring(name)
+    return registry
+
+
 class OutputPath(list[str]):
     """The default of a parameter that names an output; see `output`."""
 
@@ -468,6 +476,11 @@ class OwnRealizer(abc.ABC):
     def run(self, build: Build) -> tuple[float, float]:
         """Fill `build.outpath`, which exists and is empty; returns start and stop, seconds since the epoch."""
 
+    @property
+    def code(self) -> Code | None:
+        """The code behind it, as it was when it was declared; None where no code is in the config."""
+        return None
+
     def view(self, source: ConfigSource) -> Any:
         """What the builder is given, as `core.adoption.key_of` takes it; None if nothing of it may be adopted."""
         return None
@@ -521,6 +534,10 @@ class StageRealizer(OwnRealizer):
         times = self.stage.run(build)
         fingerprinted.check_ran()
         return times
+
+    @property
+    def code(self) -> Code | None:
+        return self.declaration.code
 
     def view(self, source: ConfigSource) -> Any:
         return self.stage.view(self.declaration.config, source)

@@ -71,7 +71,7 @@ def _reason_beside(name: str, before: str, after: str, old: Code | None, new: Co
         return Reason(Cause.CODE, changed_place(old, new) if old is not None and new is not None else "")
     if name.startswith(_PACKAGE):
         return Reason(Cause.PACKAGE, name.removeprefix(_PACKAGE), before, after)
-    return Reason(Cause.CONFIG, name.removeprefix("stagedml "), *_short(before, after))
+    return Reason(Cause.CONFIG, name.removeprefix("stagedml "), *cut_to_difference(before, after))
 
 
 def _field_reasons(name: str, before: Any, after: Any) -> Iterator[Reason]:
@@ -86,7 +86,7 @@ def _field_reasons(name: str, before: Any, after: Any) -> Iterator[Reason]:
         for key in sorted({*before, *after}):
             yield from _field_reasons(f"{name}.{key}", before.get(key, _ABSENT), after.get(key, _ABSENT))
         return
-    yield Reason(Cause.CONFIG, name, *_short(_shown(before), _shown(after)))
+    yield Reason(Cause.CONFIG, name, *cut_to_difference(_shown(before), _shown(after)))
 
 
 def _shown(value: Any) -> str:
@@ -155,8 +155,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _short(before: str, after: str) -> tuple[str, str]:
-    """Two texts that differ, both cut to where they begin to."""
+def cut_to_difference(before: str, after: str) -> tuple[str, str]:
+    """Two texts that differ, long ones cut to where they begin to."""
     common = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), None)
     common = min(len(before), len(after)) if common is None else common
     start = max(common - 10, 0) if common > _LONGEST - 10 and max(len(before), len(after)) > _LONGEST else 0

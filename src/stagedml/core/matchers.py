@@ -97,6 +97,8 @@ class Best:
 
     def __post_init__(self) -> None:
         _require_positive("best", "of", self.of)
+        _require_name("best", "metric", self.metric, "eval_accuracy")
+        _require_name("best", "file", self.file, "metrics.json")
 
     @property
     def instances(self) -> int:
@@ -152,6 +154,11 @@ class Every:
         return tuple(sorted(candidate.rref for candidate in candidates)) or None
 
 
-def _require_positive(matcher: str, argument: str, value: int) -> None:
-    if value < 1:
-        raise UsageError(f"{matcher}({argument}={value}): {argument} must be at least 1")
+def _require_positive(matcher: str, argument: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{matcher}({argument}={value!r}): {argument} must be a whole number, at least 1")
+
+
+def _require_name(matcher: str, argument: str, value: object, example: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{matcher}({argument}={value!r}): {argument} must be a name, such as {example!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import getpass
 import importlib.metadata
+import json
 import logging
 import os
 import platform
@@ -24,6 +25,7 @@ from typing import Any
 from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
 from stagedml.authoring.pylightnix import Derivation, DRef, RRef, StorageSettings
 from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.realized import MustBeThere
 from stagedml.authoring.session import Storage, using_store
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core.adoption import key_of
@@ -152,6 +154,9 @@ class Run:
     def realize(self) -> None:
         """Plan, claim what is reused, tell, and execute."""
         drawn = self.store.claiming(self.plan, _reused)
+        for node, step in zip(self.nodes, drawn.steps, strict=True):
+            if step.verdict is Verdict.BUILD:
+                _refuse_to_build(node, step.detail)
         try:
             self.observer.planned(drawn)
             self.execute(drawn)
@@ -318,7 +323,7 @@ class Run:
 
     def _code(self, node: Node) -> Code | None:
         realizer = node.derivation.realizer
-        return realizer.declaration.code if isinstance(realizer, OwnRealizer) else None
+        return realizer.code if isinstance(realizer, OwnRealizer) else None
 
     def _survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> Survey:
         """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
@@ -341,6 +346,8 @@ class Run:
             return self._decide(node, candidates, damaged, contents_of, forced=forced)
 
         decision = self.store.claiming(lambda: look(node.forced), _relied_on)
+        if len(decision.adopt) < len(decision.build):
+            _refuse_to_build(node, "" if decision.cause is None else decision.cause.value)
         made = False
         while decision.build and not made:  # once, unless what others built was collected before it was claimed
             if step.verdict is Verdict.DEPENDS:
@@ -519,8 +526,9 @@ class Run:
         paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
         stopped = time.time()
         seed = stage_seed(self.store.config(node.ref))
+        noted = json.loads(json.dumps(arguments, default=repr, skipkeys=True))  # what it takes need not be JSON
         return [
-            (Path(path), _record(index, derive_seed(seed, index), started, stopped, arguments))
+            (Path(path), _record(index, derive_seed(seed, index), started, stopped, noted))
             for index, path in enumerate(paths, start=instance)
         ]
 
@@ -608,6 +616,12 @@ def _brief(ref: str) -> str:
 def _relied_on(decision: Decision) -> tuple[str, ...]:
     """What is used of what a decision found: what stands for the derivation, or what it adopts."""
     return decision.selected or tuple(source for _, source in decision.adopt)
+
+
+def _refuse_to_build(node: Node, why: str) -> None:
+    """Raises NotRealized where a derivation must be there already."""
+    if isinstance(node.derivation.realizer, MustBeThere):
+        node.derivation.realizer.refuse(why)
 
 
 def _reused(drawn: Plan) -> set[str]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from stagedml.core import differences
 from stagedml.core.code import Code, Unit
-from stagedml.core.config import resolve
+from stagedml.core.config import is_self_path
 from stagedml.core.refs import RealizationRef, is_dref, parse_rref
-from stagedml.store.metadata import Metadata, UnreadableMetadata
+from stagedml.store.hashing import Entry, UnpublishableContent, content_digest, scan
+from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Store
 
+logger = logging.getLogger(__name__)
+
 _METRICS = "metrics.json"
+_HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,17 @@ class Comparison:
     files: tuple[Changed, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As plain data; numbers that JSON has not, such as NaN, as texts."""
+        found: dict[str, Any] = _finite(asdict(self))
+        return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def compare(store: Store, old: RealizationRef, new: RealizationRef) -> Comparison:
@@ -120,19 +138,38 @@ class _Side:
         self.store = store
         self.config = store.config(ref.derivation)
         self.parameters = {
-            name: value
-            for name, value in resolve(dict(self.config), "(output)").items()
+            name: "/".join(value[1:]) if is_self_path(value) else value
+            for name, value in self.config.items()
             if name != "stagedml" and not _holds_input(value)
         }
         self.inputs = store.inputs_of(ref, self.known)
-        self.content = self.known.content if self.known is not None else None
         own = self.config.get("stagedml")
-        counted = own.get("packages", {}) if isinstance(own, dict) else {}
-        ran = self.known.builds[-1].environment.get("packages", {}) if self.known is not None else {}
-        self.packages = {**ran, **counted}
+        counted = own.get("packages") if isinstance(own, dict) else None
+        ran = _last_build(self.known).environment.get("packages") if self.known is not None else None
+        self.packages = {**_mapping(ran), **_mapping(counted)}
         self.metrics = dict(_numbers(_read_json(path / _METRICS)))
-        files = self.known.files if self.known is not None else ()
-        self.files = {entry.path: (entry.size, entry.digest) for entry in files if entry.kind != "d"}
+        entries, self.content = _contents(path, self.known)
+        self.files = {entry.path: (entry.size, entry.kind, entry.digest) for entry in entries if entry.kind != "d"}
+
+
+def _contents(path: Path, known: Metadata | None) -> tuple[Sequence[Entry], str | None]:
+    """The files of a realization, and the digest of all; of one without metadata they are read for it."""
+    if known is not None:
+        return known.files, known.content
+    try:
+        entries = scan(path)
+    except UnpublishableContent as error:
+        logger.warning("%s: its files cannot be compared: %s", path, error)
+        return (), None
+    return entries, content_digest(entries)
+
+
+def _last_build(known: Metadata) -> BuildRecord:
+    return max(known.builds, key=lambda build: max(build.started, build.published))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _holds_input(value: Any) -> bool:
@@ -144,8 +181,13 @@ def _holds_input(value: Any) -> bool:
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Changed]:
     for name in dict.fromkeys((*before, *after)):
-        if name not in before or name not in after or before[name] != after[name]:
+        if name not in before or name not in after or _differ(before[name], after[name]):
             yield Changed(name, before.get(name), after.get(name))
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Whether two values are written differently: 1 and 1.0 and true are not one, NaN is."""
+    return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
 
 
 def _changed_code(old: Code | None, new: Code | None) -> Iterator[ChangedCode]:
@@ -154,16 +196,21 @@ def _changed_code(old: Code | None, new: Code | None) -> Iterator[ChangedCode]:
     for before, after in differences.changed_units(old, new):
         unit = after or before
         assert unit is not None
-        lines = difflib.unified_diff(_lines(before), _lines(after), _place(before), _place(after), lineterm="", n=2)
-        yield ChangedCode(unit.name.rpartition(":")[2], _place(unit), tuple(lines))
+        yield ChangedCode(unit.name.rpartition(":")[2], f"{unit.file}:{unit.line}", tuple(_source_diff(before, after)))
 
 
-def _lines(unit: Unit | None) -> list[str]:
-    return unit.text.splitlines() if unit is not None else []
-
-
-def _place(unit: Unit | None) -> str:
-    return f"{unit.file}:{unit.line}" if unit is not None else "(none)"
+def _source_diff(before: Unit | None, after: Unit | None) -> Iterator[str]:
+    """A unified diff of a definition, with the lines of its file as far as these are known."""
+    texts = [unit.text.splitlines() if unit is not None else [] for unit in (before, after)]
+    files = [unit.file if unit is not None else "(none)" for unit in (before, after)]
+    offsets = [max(unit.line - 1, 0) if unit is not None else 0 for unit in (before, after)]
+    for line in difflib.unified_diff(*texts, *files, lineterm="", n=2):
+        head = _HUNK.fullmatch(line)
+        if head is None:
+            yield line
+        else:
+            old, new = (int(head[group]) + offset for group, offset in zip((1, 3), offsets, strict=True))
+            yield f"@@ -{old}{head[2]} +{new}{head[4]} @@"
 
 
 def _changed_inputs(before: _Side, after: _Side) -> Iterator[ChangedInput]:
@@ -173,7 +220,7 @@ def _changed_inputs(before: _Side, after: _Side) -> Iterator[ChangedInput]:
         come = [rref for rref in second.get(name, ()) if rref not in first.get(name, ())]
         for place in range(max(len(gone), len(come))):
             old, new = (side[place] if place < len(side) else "" for side in (gone, come))
-            same = bool(old and new) and _content(before.store, old) == _content(after.store, new) is not None
+            same = bool(old and new) and None is not _content(before.store, old) == _content(after.store, new)
             yield ChangedInput(name, old, new, same)
 
 
@@ -203,7 +250,7 @@ def _changed_files(before: _Side, after: _Side) -> Iterator[Changed]:
 def _read_json(path: Any) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -211,5 +258,8 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _numbers(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _numbers(item, f"{name}[{place}]")
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and name:
         yield name, value

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from stagedml.core import config as configs
-from stagedml.core.plan import PlanStep, Reason, Verdict
-from stagedml.core.refs import RealizationRef, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.core import differences
+from stagedml.core.plan import Cause, PlanStep, Reason, Verdict
+from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, prepare
 from stagedml.errors import UsageError
+from stagedml.store import blessings
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Store
 
@@ -44,10 +45,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer: events with causes before what they led to; the target is the last."""
+    """The answer: events with causes before what they led to; the target is the last.
+
+    Attributes:
+        blessed: what else of all that the target rests on was adopted because a person answered for it.
+    """
 
     target: str
     events: tuple[Event, ...]
+    blessed: tuple[Event, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,7 +85,13 @@ def why(of: str | Target[Any], store: Store | None = None) -> Why:
 def _why_built(store: Store, target: RealizationRef) -> Why:
     store.path(target)
     history = _History(store)
-    return Why(str(target), _from_causes(str(target), history.causes_of, history.event))
+    events = _from_causes(str(target), history.causes_of, history.event)
+    return Why(str(target), events, _others(history.blessed_behind([str(target)]), events))
+
+
+def _others(found: Iterable[Event], events: Iterable[Event]) -> tuple[Event, ...]:
+    told = {event.ref for event in events}
+    return tuple(event for event in found if event.ref not in told)
 
 
 class _History:
@@ -119,7 +131,10 @@ class _History:
         known = self.known(rref)
         if known is None:
             return []
-        return self.changed(known.inputs.values(), _last_build(known).since)
+        build = _last_build(known)
+        if build.since and self.known(build.since) is None:
+            return self._told_of(rref, known, build)
+        return self.changed(known.inputs.values(), build.since)
 
     def changed(self, inputs: Iterable[tuple[str, ...]], since: str) -> list[str]:
         """Those of some inputs that are not among those of an earlier realization; with other contents, if any have."""
@@ -128,9 +143,37 @@ class _History:
             return []
         before = {rref for rrefs in earlier.inputs.values() for rref in rrefs}
         others = [rref for rrefs in inputs for rref in rrefs if rref not in before]
-        contents = Counter(self._content(rref) for rref in before)
-        differing = [rref for rref in others if not contents[self._content(rref)]]
+        contents = {self._content(rref) for rref in before}
+        differing = [rref for rref in others if self._content(rref) not in contents]
         return differing or others
+
+    def _told_of(self, rref: str, known: Metadata, build: BuildRecord) -> list[str]:
+        """The inputs that the reasons speak of: what they compare with is gone."""
+        config = self.store.config(parse_rref(rref).derivation)
+        fields = [differences.input_field(reason) for reason in build.reasons]
+        drefs = [dref for field in fields for dref in configs.inputs_of({field: config.get(field)})]
+        return [input for dref in drefs for input in known.inputs.get(dref, ())]
+
+    def blessed_behind(self, rrefs: Iterable[str]) -> list[Event]:
+        """What was adopted because a person answered for it, of realizations and all that they rest on."""
+        pending = list(rrefs)
+        seen = set(pending)
+        found = []
+        while pending:
+            rref = pending.pop()
+            known = self.known(rref)
+            if known is None:
+                continue
+            if (
+                any(reason.cause is Cause.BLESSED for reason in _last_build(known).reasons)
+                and _last_build(known).adopted
+            ):
+                found.append(self.event(rref))
+            for other in (other for others in known.inputs.values() for other in others):
+                if other not in seen:
+                    seen.add(other)
+                    pending.append(other)
+        return found
 
     def _content(self, rref: str) -> str:
         known = self.known(rref)
@@ -166,7 +209,8 @@ def _why_planned(target: Target[Any]) -> Why:
     events: dict[Event, None] = {}
     for dref in drawn.targets:
         events |= dict.fromkeys(_from_causes(dref, causes_of, event))
-    return Why(", ".join(drawn.targets), tuple(events))
+    reused = (rref for step in drawn.steps if step.verdict is Verdict.REUSE for rref in step.rrefs)
+    return Why(", ".join(drawn.targets), tuple(events), _others(history.blessed_behind(reused), events))
 
 
 def _planned_event(step: PlanStep, history: _History) -> Event:
@@ -174,7 +218,27 @@ def _planned_event(step: PlanStep, history: _History) -> Event:
         return history.event(step.rrefs[-1])
     sources = ", ".join(step.rrefs) if step.verdict is Verdict.ADOPT else ""
     name = parse_dref(step.dref).name
-    return Event(name, step.dref, step.verdict.value, step.reasons, step.since, None, step.seconds, sources)
+    reasons = step.reasons
+    if step.verdict is Verdict.DEPENDS:
+        reasons = (*_settled(step, history.store), *_pending_blessing(step, history.store)) or reasons
+    return Event(name, step.dref, step.verdict.value, reasons, step.since, None, step.seconds, sources)
+
+
+def _settled(step: PlanStep, store: Store) -> tuple[Reason, ...]:
+    """Why something that depends on an input would not be reused, as its metadata will tell once it is made."""
+    if not step.since or dref_of(step.since) == step.dref:
+        return step.reasons
+    return differences.reasons(store.config_of(dref_of(step.since)), store.config_of(step.dref)) or step.reasons
+
+
+def _pending_blessing(step: PlanStep, store: Store) -> tuple[Reason, ...]:
+    """That something would be adopted for a person's word, if its inputs come out as that says."""
+    blessing = blessings.blessing_of(store, parse_dref(step.dref))
+    if blessing is None:
+        return ()
+    old = f"{parse_dref(blessing.old).name} {blessing.old[5:11]}"
+    words = f"blessed by {blessing.user} as equal to {old}, if its inputs hold the same contents: {blessing.reason}"
+    return (Reason(Cause.BLESSED, words),)
 
 
 def _from_causes(
