@@ -109,7 +109,8 @@ def _declare(
         exec_values={},
         config=config,
         text=configs.canonical(config),
-        dref=str(configs.reference(config)),
+        ref=configs.reference(config),
+        inputs=configs.inputs_of(config),
         matcher=matcher,
         caller=caller(),
     )

@@ -139,7 +139,8 @@ def pinned(rref: str, artifact: type[A]) -> A:
         exec_values={},
         config=config,
         text=configs.canonical(config),
-        dref=str(configs.reference(config)),
+        ref=configs.reference(config),
+        inputs=configs.inputs_of(config),
         matcher=latest(),
         caller=caller(),
     )

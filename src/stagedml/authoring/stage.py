@@ -62,6 +62,8 @@ A = TypeVar("A", bound=Artifact)
 T = TypeVar("T")
 
 _EXEC = "stagedml-exec"
+_BRACES = frozenset("{}")
+_REFERENCES = ("dref:", "rref:")
 #: `Exec[T]`: a parameter that says how a builder runs and is not part of what it builds.
 Exec = Annotated[T, _EXEC]
 
@@ -224,6 +226,9 @@ class Stage(Generic[P, A]):
         check_fields(self.artifact, self.annotations, self.__name__)
         for path in self.outputs.values():
             self._read_template("/".join(path[1:]))
+        self._prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
+        self._filled_outputs = {name for name, path in self.outputs.items() if _BRACES & set("/".join(path[1:]))}
+        self._is_name_filled = bool(_BRACES & set(self.name_template))
         if unknown := [name for name in self._telling if name not in self.checks]:
             self._refuse(f"fixed_output speaks of {', '.join(unknown)}, no parameter of it")
         if not self.name_template:
@@ -319,7 +324,8 @@ class Stage(Generic[P, A]):
             exec_values=exec_values,
             config=config,
             text=text,
-            dref=str(configs.reference(config)),
+            ref=configs.reference(config, text),
+            inputs=configs.inputs_of(config),
             matcher=matcher,
             caller=registries.caller(),
             fingerprinted=fingerprinted,
@@ -331,7 +337,7 @@ class Stage(Generic[P, A]):
             origin = registry
         else:
             origin = store_of(registry.S)
-            origin.add_config(text, parse_dref(declaration.dref))
+            origin.add_config(text, declaration.ref, config)
             registry.builders[DRef(declaration.dref)] = derivation
         return cast(A, bound(self.artifact, declaration.dref, origin))
 
@@ -357,7 +363,9 @@ class Stage(Generic[P, A]):
             except schema.Mismatch as error:
                 problems.extend(error.problems)
             else:
-                problems.extend(configs.problems_of(value, name))
+                kind = type(value)
+                if not (kind is int or kind is bool or value is None or (kind is str and value[:5] not in _REFERENCES)):
+                    problems.extend(configs.problems_of(value, name))
                 parameters[name] = value
         for name, value in given.items():
             if name in self.outputs:
@@ -392,13 +400,17 @@ class Stage(Generic[P, A]):
         own: dict[str, Any] = {} if code is None else {"code": code.digest}
         if code is not None and code.packages:
             own["packages"] = dict(code.packages)
-        prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
-        if prefixes:
-            own["prefixes"] = prefixes
+        if self._prefixes:
+            own["prefixes"] = list(self._prefixes)
         config: Config = {name: _plain(value) for name, value in parameters.items()}
         for output_name, path in self.outputs.items():
-            config[output_name] = [SELF, *_checked_parts(self._filled("/".join(path[1:]), parameters))]
-        name = self._filled(self.name_template, parameters)
+            parts = path[1:]
+            if output_name in self._filled_outputs:
+                parts = [*_checked_parts(self._filled("/".join(parts), parameters))]
+            config[output_name] = [SELF, *parts]
+        name = self.name_template
+        if self._is_name_filled:
+            name = self._filled(name, parameters)
         if not is_valid_name(name):
             self._refuse(f"its name comes out as {name!r}; {_NAMES}")
         config["name"] = name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -117,11 +116,15 @@ def _wrapped(event: Event, room: int) -> list[str]:
 
 def _told(reason: Reason) -> str:
     """A reason; files below the working directory are named from there."""
-    if reason.cause is not Cause.CODE:
-        return str(reason)
-    with contextlib.suppress(OSError):  # the working directory may be gone
-        return str(reason).replace(f"{os.getcwd()}{os.sep}", "", 1)
-    return str(reason)
+    return _from_here(str(reason)) if reason.cause is Cause.CODE else str(reason)
+
+
+def _from_here(text: str) -> str:
+    """A text with a path in it, told from the working directory if it lies below."""
+    try:
+        return text.replace(f"{os.getcwd()}{os.sep}", "", 1)
+    except OSError:  # the working directory is gone
+        return text
 
 
 def _short_name(name: str) -> str:
@@ -165,7 +168,9 @@ def diff_lines(found: Comparison) -> Iterator[str]:
         yield "code" if found.code else "code differs" + ("" if found.code_known else "; its source was not kept")
         for unit in found.code:
             yield f"  {words.printable(unit.name)}"
-            yield from (f"    {words.printable(line.replace(_TAB, _SPACES))}" for line in unit.lines)
+            for line in unit.lines:
+                shown = _from_here(line) if line.startswith(("--- ", "+++ ")) else line
+                yield f"    {words.printable(shown.replace(_TAB, _SPACES))}".rstrip()
     yield from _section("packages", found.packages, str)
     if found.inputs:
         yield ""

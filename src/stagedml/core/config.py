@@ -55,9 +55,9 @@ def _written(value: Json, newline: str) -> str:
     return json.dumps(value, indent=4, sort_keys=True, allow_nan=False).replace("\n", newline)
 
 
-def reference(config: Mapping[str, Json]) -> DerivationRef:
-    """The derivation that a config declares."""
-    digest = hashlib.sha256(canonical(config).encode()).hexdigest()
+def reference(config: Mapping[str, Json], text: str | None = None) -> DerivationRef:
+    """The derivation that a config declares; `text` is its canonical text, if it is at hand."""
+    digest = hashlib.sha256((text or canonical(config)).encode()).hexdigest()
     return DerivationRef(digest[:32], str(config.get("name", "unnamed")))
 
 
@@ -156,7 +156,13 @@ def outputs_of(config: Mapping[str, Json]) -> dict[str, tuple[str, bool]]:
     prefixes = own.get("prefixes", ()) if isinstance(own, dict) else ()
     found = {}
     for name, value in config.items():
-        if type(value) is list or type(value) is dict:
+        if type(value) is list:
+            if value and type(value[0]) is str and (value[0] == SELF) and is_self_path(value):
+                found[name] = ("/".join(value[1:]), name in prefixes)
+                continue
+        elif type(value) is not dict or name == "stagedml":
+            continue
+        if value:
             for field, path in _self_paths(value, name):
                 found[field] = ("/".join(path[1:]), field in prefixes)
     return found

@@ -150,13 +150,15 @@ def decide(
         forced: build even where reuse is possible.
         offered: the realization of another derivation, or for other inputs, that an instance can be adopted from.
     """
-    have = {index for candidate in candidates for index in candidate.instances}
     if forced:
         return Decision((), tuple(range(max(matcher.instances, instances, 1))), Cause.FORCED)
+    selected = matcher.select(candidates)
+    if selected is not None and not instances:
+        return Decision(selected, ())
+    have = {index for candidate in candidates for index in candidate.instances}
     foreign = sum(1 for candidate in candidates if not candidate.instances)
     missing = [index for index in range(instances) if index not in have]
     missing = missing[foreign:]  # a realization without metadata stands for one instance, whichever
-    selected = matcher.select(candidates)
     if selected is not None and not missing:
         return Decision(selected, ())
     if selected is None:

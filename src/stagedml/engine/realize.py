@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from stagedml.authoring.instantiate import Instantiated, references_in
 from stagedml.authoring.matchers import StageMatcher
-from stagedml.authoring.pylightnix import Closure, Derivation, RRef
+from stagedml.authoring.pylightnix import Closure, RRef
 from stagedml.authoring.realized import MustBeThere, stage_behind
 from stagedml.authoring.session import Storage, store_of
-from stagedml.authoring.stage import OwnRealizer, Stage
+from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
 from stagedml.core import config as configs
 from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
 from stagedml.core.refs import is_dref, parse_dref, parse_rref
@@ -52,49 +52,64 @@ def prepare(
     else:
         raise UsageError(f"{target!r} cannot be realized; pass what `instantiate(stage, ...)` returned")
     store = store_of(closure.S)
-    targets = tuple(dict.fromkeys(str(dref) for dref in closure.targets))
-    storage = Storage.of(store)
-    nodes = []
-    for derivation in _needed(closure, store):
-        ref = parse_dref(derivation.dref)
-        matcher = derivation.matcher
-        nodes.append(
-            Node(
-                ref=ref,
-                derivation=derivation,
-                inputs=configs.inputs_of(store.config(ref)),
-                outputs=tuple(configs.outputs_of(store.config(ref)).values()),
-                matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
-                forced=False,
-                instances=(instances or 0) if str(ref) in targets else 0,
-            )
-        )
+    targets = dict.fromkeys(str(dref) for dref in closure.targets)
+    nodes = _nodes(closure, store)
+    if instances is not None:
+        for node in nodes:
+            node.instances = instances if node.dref in targets else 0
     _force(nodes, targets, force)
     settings = read_settings()
     return result, Run(
         store=store,
         nodes=nodes,
-        targets=targets,
-        arguments=_arguments(nodes, args or {}),
+        targets=tuple(targets),
+        arguments=_arguments(nodes, args) if args else {},
         offline=settings.offline if offline is None else offline,
         mirrors=settings.mirrors,
         observer=observer or default_observer(),
     )
 
 
-def _needed(closure: Closure, store: Store) -> list[Derivation]:
+def _nodes(closure: Closure, store: Store) -> list[Node]:
     """The derivations behind the targets, inputs first; a registry of Pylightnix's may hold others as well."""
     needed = {str(dref) for dref in closure.targets}
+    storage = Storage.of(store)
+    nodes = []
     for derivation in reversed(closure.derivations):
-        if derivation.dref in needed:
-            needed.update(configs.inputs_of(store.config_of(derivation.dref)))
-    return [derivation for derivation in closure.derivations if derivation.dref in needed]
+        if derivation.dref not in needed:
+            continue
+        realizer, matcher = derivation.realizer, derivation.matcher
+        if isinstance(realizer, StageRealizer):
+            ref, inputs, config = (
+                realizer.declaration.ref,
+                realizer.declaration.inputs,
+                realizer.declaration.config,
+            )
+        else:
+            ref = parse_dref(derivation.dref)
+            config = store.config(ref)
+            inputs = configs.inputs_of(config)
+        needed.update(inputs)
+        nodes.append(
+            Node(
+                ref=ref,
+                dref=str(ref),
+                derivation=derivation,
+                inputs=inputs,
+                outputs=tuple(configs.outputs_of(config).values()),
+                matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
+            )
+        )
+    nodes.reverse()
+    return nodes
 
 
-def _force(nodes: Iterable[Node], targets: Sequence[str], force: Force) -> None:
+def _force(nodes: Iterable[Node], targets: Collection[str], force: Force) -> None:
+    if not force:
+        return
     if isinstance(force, bool):
         for node in nodes:
-            node.forced = force and node.dref in targets
+            node.forced = node.dref in targets
         return
     passed: Any = force  # whoever checks no types passes other things, too
     named = list(passed) if isinstance(passed, Iterable) and not isinstance(passed, str) else [passed]

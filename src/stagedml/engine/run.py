@@ -105,21 +105,18 @@ class ForeignMatcher:
         return None if selected is None else tuple(str(rref) for rref in selected)
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """One derivation of a closure, ready to be planned."""
 
     ref: DerivationRef
+    dref: str  #: the same as text
     derivation: Derivation
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, bool], ...]
     matcher: Matcher
-    forced: bool
-    instances: int
-
-    @property
-    def dref(self) -> str:
-        return str(self.ref)
+    forced: bool = False
+    instances: int = 0  #: how many the caller wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +147,10 @@ class Run:
     lent: dict[str, Blessing] = field(default_factory=dict)  #: derivation -> the realization that is to stand for it
     chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contexts: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _by_dref(self) -> dict[str, Node]:
+        return {node.dref: node for node in self.nodes}
 
     def realize(self) -> None:
         """Plan, claim what is reused, tell, and execute."""
@@ -212,7 +213,7 @@ class Run:
         there = Survey([], []) if unsettled else self._survey(node, {dref: known[dref].rrefs for dref in node.inputs})
         decision = self._decide(node, *there, lambda dref: self._outlook(dref, known), forced=node.forced)
         if decision.selected:
-            return step(Verdict.REUSE, Explanation(()), decision)
+            return PlanStep(node.dref, node.ref.name, Verdict.REUSE, (), "", (), decision.selected)
         explained = self._explained(node, decision, there.damaged)
         blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self._blessing(node, source))
         explained = replace(explained, reasons=(*blessed, *explained.reasons))
@@ -228,15 +229,14 @@ class Run:
         *,
         forced: bool,
     ) -> Decision:
-        @functools.cache
-        def key() -> str | None:
-            return self._key(node, contents_of)
+        keys: list[str | None] = []
 
         def offered(instance: int) -> str | None:
             if node.dref in self.lent:
                 return self.lent[node.dref].old
-            known = key()
-            found = adoptions.offered(self.store, known, instance) if known is not None else None
+            if not keys:
+                keys.append(self._key(node, contents_of))
+            found = adoptions.offered(self.store, keys[0], instance) if keys[0] is not None else None
             found = found or self._blessed(node, instance, contents_of)
             return str(found) if found is not None else None
 
@@ -534,7 +534,7 @@ class Run:
 
     def instances_of(self, dref: str, count: int) -> list[RRef]:
         """The realizations of the first instances of a target, in order; of several of one instance, the latest."""
-        node = next(node for node in self.nodes if node.dref == dref)
+        node = self._by_dref[dref]
         candidates, _ = self._survey(node, {ref: tuple(sorted(self.chosen[ref])) for ref in node.inputs})
         candidates.sort(key=lambda candidate: (candidate.started, candidate.rref))
         by_instance = {index: candidate.rref for candidate in candidates for index in candidate.instances}

@@ -76,7 +76,7 @@ class Comparison:
         code: definitions, where the code of both is kept; `code_known` says whether it is.
         packages: versions of the packages that the builds ran with, and of those that count.
         inputs: direct ones.
-        metrics: the numbers in `metrics.json`.
+        metrics: the numbers in `metrics.json`, `name.name[place]`.
         files: sizes in bytes, by path; a file of equal size and other bytes is there, too.
     """
 
@@ -121,7 +121,7 @@ def compare(store: Store, old: RealizationRef, new: RealizationRef) -> Compariso
         code_differs=first != second,
         packages=tuple(_changed(before.packages, after.packages)),
         inputs=tuple(_changed_inputs(before, after)),
-        metrics=tuple(_changed(before.metrics, after.metrics)),
+        metrics=tuple(one for one in _changed(before.metrics, after.metrics) if one.before != one.after),
         files=tuple(_changed_files(before, after)),
     )
 
@@ -147,7 +147,7 @@ class _Side:
         counted = own.get("packages") if isinstance(own, dict) else None
         ran = _last_build(self.known).environment.get("packages") if self.known is not None else None
         self.packages = {**_mapping(ran), **_mapping(counted)}
-        self.metrics = dict(_numbers(_read_json(path / _METRICS)))
+        self.metrics = _metrics(path / _METRICS)
         entries, self.content = _contents(path, self.known)
         self.files = {entry.path: (entry.size, entry.kind, entry.digest) for entry in entries if entry.kind != "d"}
 
@@ -186,7 +186,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ch
 
 
 def _differ(before: Any, after: Any) -> bool:
-    """Whether two values are written differently: 1 and 1.0 and true are not one, NaN is."""
+    """Whether two values are written differently: 1 and 1.0 are not one, NaN is."""
     return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
 
 
@@ -210,7 +210,7 @@ def _source_diff(before: Unit | None, after: Unit | None) -> Iterator[str]:
             yield line
         else:
             old, new = (int(head[group]) + offset for group, offset in zip((1, 3), offsets, strict=True))
-            yield f"@@ -{old}{head[2]} +{new}{head[4]} @@"
+            yield f"@@ -{old}{head[2] or ''} +{new}{head[4] or ''} @@"
 
 
 def _changed_inputs(before: _Side, after: _Side) -> Iterator[ChangedInput]:
@@ -220,7 +220,8 @@ def _changed_inputs(before: _Side, after: _Side) -> Iterator[ChangedInput]:
         come = [rref for rref in second.get(name, ()) if rref not in first.get(name, ())]
         for place in range(max(len(gone), len(come))):
             old, new = (side[place] if place < len(side) else "" for side in (gone, come))
-            same = bool(old and new) and None is not _content(before.store, old) == _content(after.store, new)
+            contents = {_content(before.store, rref) if rref else None for rref in (old, new)}
+            same = len(contents) == 1 and None not in contents
             yield ChangedInput(name, old, new, same)
 
 
@@ -247,11 +248,12 @@ def _changed_files(before: _Side, after: _Side) -> Iterator[Changed]:
             yield Changed(path, old[0] if old else None, new[0] if new else None)
 
 
-def _read_json(path: Any) -> Any:
+def _metrics(path: Path) -> dict[str, float]:
+    """The numbers in a file of metrics, by where they stand in it; none where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return dict(_numbers(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, RecursionError):
-        return None
+        return {}
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -56,7 +56,7 @@ def survey(
     except OSError:
         names = [one.rhash for one in store.realizations(ref)]  # says what is wrong
     for name in sorted(names):
-        if is_rhash(name) and not _look(store, ref, name, folder, inputs, outputs, found):
+        if len(name) == 32 and is_rhash(name) and not _look(store, ref, name, folder, inputs, outputs, found):
             _look_closely(store, RealizationRef(name, ref.dhash, ref.name), inputs, found)
     return found
 
@@ -79,19 +79,25 @@ def _look(
                 data += more
         finally:
             os.close(descriptor)
-        document = json.loads(data)
+        document = json.loads(data.decode())
         rref = f"rref:{rhash}-{ref.dhash}-{ref.name}"
         builds = document["builds"]
         if document["format"] != FORMAT or document["rref"] != rref or not builds:
             return False
         theirs = document["inputs"]
-        if len(theirs) != len(inputs) or any(tuple(sorted(theirs.get(dref, ()))) != inputs[dref] for dref in inputs):
+        if len(theirs) != len(inputs):
             return True
-        instances = {build["instance"] for build in builds}
+        for dref, rrefs in inputs.items():
+            if tuple(sorted(theirs.get(dref, ()))) != rrefs:
+                return True
+        if len(builds) == 1:
+            instances: tuple[int, ...] = (builds[0]["instance"],)
+        else:
+            instances = tuple(sorted({build["instance"] for build in builds}))
         started = max([max(build["started"], build.get("published", 0.0)) for build in builds])
         place = f"{folder}/{rhash}"
         if _all_there(place, document["files"], outputs):
-            found.whole.append(Candidate(rref, started, tuple(sorted(instances)), store.metric_of(place)))
+            found.whole.append(Candidate(rref, started, instances, store.metric_of(place)))
         else:
             found.damaged.append(rref)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
