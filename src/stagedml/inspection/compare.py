@@ -201,16 +201,16 @@ def _changed_code(old: Code | None, new: Code | None) -> Iterator[ChangedCode]:
 
 def _source_diff(before: Unit | None, after: Unit | None) -> Iterator[str]:
     """A unified diff of a definition, with the lines of its file as far as these are known."""
-    texts = [unit.text.splitlines() if unit is not None else [] for unit in (before, after)]
-    files = [unit.file if unit is not None else "(none)" for unit in (before, after)]
+    old, new = (unit.text.splitlines() if unit is not None else [] for unit in (before, after))
+    from_file, to_file = (unit.file if unit is not None else "(none)" for unit in (before, after))
     offsets = [max(unit.line - 1, 0) if unit is not None else 0 for unit in (before, after)]
-    for line in difflib.unified_diff(*texts, *files, lineterm="", n=2):
+    for line in difflib.unified_diff(old, new, from_file, to_file, lineterm="", n=2):
         head = _HUNK.fullmatch(line)
         if head is None:
             yield line
         else:
-            old, new = (int(head[group]) + offset for group, offset in zip((1, 3), offsets, strict=True))
-            yield f"@@ -{old}{head[2] or ''} +{new}{head[4] or ''} @@"
+            first, second = (int(head[group]) + offset for group, offset in zip((1, 3), offsets, strict=True))
+            yield f"@@ -{first}{head[2] or ''} +{second}{head[4] or ''} @@"
 
 
 def _changed_inputs(before: _Side, after: _Side) -> Iterator[ChangedInput]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,17 +134,28 @@ class _History:
         build = _last_build(known)
         if build.since and self.known(build.since) is None:
             return self._told_of(rref, known, build)
-        return self.changed(known.inputs.values(), build.since)
+        return self.changed([other for others in known.inputs.values() for other in others], build.since)
 
-    def changed(self, inputs: Iterable[tuple[str, ...]], since: str) -> list[str]:
-        """Those of some inputs that are not among those of an earlier realization; with other contents, if any have."""
+    def changed(self, inputs: Sequence[str], since: str) -> list[str]:
+        """Those of some inputs that take the places of others of an earlier realization.
+
+        An input of another name is not among them: that it is one now is no doing of what made it.
+
+        Args:
+            inputs: realizations; of what is not made yet, derivations.
+            since: the earlier realization.
+
+        Returns:
+            those with other contents; if none have, all that are other realizations.
+        """
         earlier = self.known(since) if since else None
         if earlier is None:
             return []
         before = {rref for rrefs in earlier.inputs.values() for rref in rrefs}
-        others = [rref for rrefs in inputs for rref in rrefs if rref not in before]
+        gone = {parse_rref(rref).name for rref in before.difference(inputs)}
+        others = [ref for ref in inputs if ref not in before and _name(ref) in gone]
         contents = {self._content(rref) for rref in before}
-        differing = [rref for rref in others if self._content(rref) not in contents]
+        differing = [ref for ref in others if is_dref(ref) or self._content(ref) not in contents]
         return differing or others
 
     def _told_of(self, rref: str, known: Metadata, build: BuildRecord) -> list[str]:
@@ -180,6 +191,10 @@ class _History:
         return known.content if known is not None else rref
 
 
+def _name(ref: str) -> str:
+    return parse_dref(ref).name if is_dref(ref) else parse_rref(ref).name
+
+
 def _last_build(known: Metadata) -> BuildRecord:
     return max(known.builds, key=lambda build: max(build.started, build.published))
 
@@ -201,7 +216,11 @@ def _why_planned(target: Target[Any]) -> Why:
             return [cause for rref in step.rrefs for cause in history.causes_of(rref)]
         inputs = [steps[dref] for dref in configs.inputs_of(run.store.config_of(ref))]
         made = [one.dref for one in inputs if one.verdict is not Verdict.REUSE]
-        return made + history.changed((one.rrefs for one in inputs if one.verdict is Verdict.REUSE), step.since)
+        if not step.since:
+            return made
+        return history.changed(
+            [*made, *(rref for one in inputs if one.verdict is Verdict.REUSE for rref in one.rrefs)], step.since
+        )
 
     def event(ref: str) -> Event:
         return _planned_event(steps[ref], history) if is_dref(ref) else history.event(ref)
