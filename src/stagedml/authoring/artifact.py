@@ -55,6 +55,7 @@ class Artifact(DRef):
 
     #: The declared fields, those of base classes included: name -> annotation, which may still be text.
     artifact_fields: ClassVar[Mapping[str, Any]] = {}
+    _field_types: ClassVar[dict[str, Any]]
     _source: ConfigSource | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,11 +79,14 @@ class Artifact(DRef):
     @classmethod
     def field_types(cls) -> dict[str, Any]:
         """The declared fields with their annotations as types."""
-        try:
-            hints = typing.get_type_hints(cls)
-        except NameError as error:
-            raise schema.UnresolvedType(cls.__name__, str(error.name)) from None
-        return {name: hints[name] for name in cls.artifact_fields}
+        known: dict[str, Any] | None = cls.__dict__.get("_field_types")
+        if known is None:
+            try:
+                hints = typing.get_type_hints(cls)
+            except NameError as error:
+                raise schema.UnresolvedType(cls.__name__, str(error.name)) from None
+            known = cls._field_types = {name: hints[name] for name in cls.artifact_fields}
+        return known
 
     if not TYPE_CHECKING:  # a type checker knows the fields by their annotations, and no other name is one
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from blake3 import blake3
 
@@ -104,8 +104,7 @@ class Build(PylightnixBuild):
     ) -> None:
         self._store = store_of(storage)
         self._reads: dict[str, None] = {}
-        plain = {DRef(ref): [RRef(rref) for rref in rrefs] for ref, rrefs in context.items()}
-        super().__init__(BuildArgs(storage, DRef(dref), plain, None, None, {}, dict(arguments or {})))
+        super().__init__(BuildArgs(storage, DRef(dref), cast(Context, context), None, None, {}, dict(arguments or {})))
         self.outpaths = Output([PylightnixPath(str(outpath))])
         self.outpath = outpath
         self._scratch = scratch
@@ -135,7 +134,7 @@ class Build(PylightnixBuild):
     def context(self) -> Context:
         """All that the build rests on, for Pylightnix's functions."""
         self.note("the context")
-        return self._context
+        return {DRef(ref): [RRef(rref) for rref in rrefs] for ref, rrefs in self._context.items()}
 
     @context.setter
     def context(self, value: Context) -> None:
@@ -226,8 +225,8 @@ class Build(PylightnixBuild):
         """In an order that does not change with what is behind them."""
         if dref not in self._context:
             raise NotAnInput(str(self._dref), dref)
-        found = self._context[DRef(dref)]
-        return list(found) if len(found) < 2 else sorted(found, key=lambda rref: (self._content(rref), rref))
+        found = [RRef(rref) for rref in self._context[DRef(dref)]]
+        return found if len(found) < 2 else sorted(found, key=lambda rref: (self._content(rref), rref))
 
     def _content(self, rref: str) -> str:
         known = self._store.metadata(parse_rref(rref))

@@ -10,7 +10,7 @@ from stagedml.core.config import outputs_of
 from stagedml.core.refs import dref_of, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, one_result, one_target, prepare
-from stagedml.engine.run import user_name
+from stagedml.engine.records import user_name
 from stagedml.errors import UsageError
 from stagedml.store import blessings
 from stagedml.store.blessings import Blessing
@@ -82,7 +82,7 @@ def borrow(rref: str, target: Target[Any], *, reason: str, observer: Observer | 
     source = parse_rref(rref)
     if not reason.strip():
         raise CannotBless(rref, run.targets[0], "give a reason, for whoever asks later why nothing was built")
-    run.lent[run.targets[0]] = Blessing(rref, run.targets[0], reason.strip(), user_name(), time.time())
+    run.planner.lent[run.targets[0]] = Blessing(rref, run.targets[0], reason.strip(), user_name(), time.time())
     promised = outputs_of(run.store.config_of(run.targets[0])).values()
     folder = run.store.path(source)
     if missing := [path for path, is_prefix in promised if not output_exists(folder, path, is_prefix)]:

@@ -18,7 +18,8 @@ from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
 from stagedml.core.refs import is_dref, parse_dref, parse_rref
 from stagedml.engine.console import default_observer
 from stagedml.engine.events import Observer
-from stagedml.engine.run import ForeignMatcher, Node, Run
+from stagedml.engine.nodes import ForeignMatcher, Node
+from stagedml.engine.run import Run
 from stagedml.errors import UsageError
 from stagedml.settings import read_settings
 from stagedml.store import roots
