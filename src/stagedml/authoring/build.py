@@ -32,6 +32,7 @@ from stagedml.core import config as configs
 from stagedml.core.config import Config, is_ref_path
 from stagedml.core.refs import parse_rref
 from stagedml.errors import BuildError, UsageError
+from stagedml.store import atomic
 from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
 from stagedml.store.objects import Store, output_exists
 
@@ -251,15 +252,17 @@ class Build(PylightnixBuild):
 
 def mark_start(outpath: Path) -> float:
     """Write Pylightnix's start file; returns the time, seconds since the epoch."""
-    now = time.time()
-    (outpath / BUILD_START_FILE).write_text(timestring(now))
-    return now
+    return _mark(outpath, BUILD_START_FILE)
 
 
 def mark_stop(outpath: Path) -> float:
     """Write Pylightnix's stop file; returns the time, seconds since the epoch."""
+    return _mark(outpath, BUILD_STOP_FILE)
+
+
+def _mark(outpath: Path, name: str) -> float:
     now = time.time()
-    (outpath / BUILD_STOP_FILE).write_text(timestring(now))
+    atomic.write_over(f"{outpath}/{name}", timestring(now).encode(), 0o644)
     return now
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from stagedml.authoring.pylightnix import RRef
 from stagedml.core.config import outputs_of
-from stagedml.core.refs import dref_of, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, one_result, one_target, prepare
 from stagedml.engine.records import user_name
+from stagedml.engine.run import Run
 from stagedml.errors import UsageError
 from stagedml.store import blessings
 from stagedml.store.blessings import Blessing
+from stagedml.store.hashing import content_digest, scan
 from stagedml.store.objects import output_exists
 
 
@@ -73,7 +75,9 @@ def borrow(rref: str, target: Target[Any], *, reason: str, observer: Observer | 
         the realization of the target; one that is there already stays as it is.
 
     Raises:
-        CannotBless: there is no reason, or the realization lacks a promised file.
+        CannotBless: there is no reason; the realization lacks a promised file, is damaged, or nothing is recorded of
+            it; or the target's matcher wants several.
+        UnreadableMetadata: what is recorded of it cannot be read.
         CannotBorrow: a file of it spells what it was made from.
         NotInStore: there is no such realization.
     """
@@ -82,10 +86,28 @@ def borrow(rref: str, target: Target[Any], *, reason: str, observer: Observer | 
     source = parse_rref(rref)
     if not reason.strip():
         raise CannotBless(rref, run.targets[0], "give a reason, for whoever asks later why nothing was built")
-    run.planner.lent[run.targets[0]] = Blessing(rref, run.targets[0], reason.strip(), user_name(), time.time())
-    promised = outputs_of(run.store.config_of(run.targets[0])).values()
-    folder = run.store.path(source)
-    if missing := [path for path, is_prefix in promised if not output_exists(folder, path, is_prefix)]:
-        raise CannotBless(rref, run.targets[0], f"it has no {', '.join(missing)}, which the stage promises")
+    target_dref = run.targets[0]
+    if problem := _cannot_lend(run, source):
+        raise CannotBless(rref, target_dref, problem)
+    run.planner.lent[target_dref] = Blessing(rref, target_dref, reason.strip(), user_name(), time.time())
     run.realize()
     return one_result(run)
+
+
+def _cannot_lend(run: Run, source: RealizationRef) -> str | None:
+    """Why a realization cannot stand for the target of a run; all of its bytes are read. Raises NotInStore."""
+    folder = run.store.path(source)
+    (node,) = (node for node in run.nodes if node.dref == run.targets[0])
+    if source.derivation == node.ref:
+        return "it is one of its realizations; `realize` reuses it"
+    if node.matcher.instances > 1:
+        return f"its matcher wants {node.matcher.instances} instances, and one realization cannot be them all"
+    known = run.store.metadata(source)
+    if known is None:
+        return "nothing is recorded of it, so nobody could tell whether it is whole"
+    promised = outputs_of(run.store.config(node.ref)).values()
+    if missing := [path for path, is_prefix in promised if not output_exists(folder, path, is_prefix)]:
+        return f"it has no {', '.join(missing)}, which the stage promises"
+    if content_digest(scan(folder)) != known.content:
+        return "it is damaged; `stagedml verify` says how"
+    return None

@@ -33,22 +33,22 @@ def offer(store: Store, ref: RealizationRef, known: Metadata) -> None:
                 _link(str(ref), place)
                 continue
             if offered(store, build.key, build.instance) is None:
-                temporary = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+                temporary = f"{place}.{uuid.uuid4().hex[:8]}.tmp"
                 os.symlink(str(ref), temporary)
                 os.replace(temporary, place)
 
 
-def _link(text: str, place: Path) -> None:
+def _link(text: str, place: str) -> None:
     try:
         os.symlink(text, place)
     except FileNotFoundError:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(place.parent)
+            os.mkdir(os.path.dirname(place))
         os.symlink(text, place)
 
 
-def _place(store: Store, key: str, instance: int) -> Path:
-    return store.layout.adoptable / f"{key}-{instance}"
+def _place(store: Store, key: str, instance: int) -> str:
+    return f"{store.side_text}/adoptable/{key}-{instance}"
 
 
 def offered(store: Store, key: str, instance: int) -> RealizationRef | None:

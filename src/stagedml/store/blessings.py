@@ -41,9 +41,10 @@ def bless(store: Store, ref: DerivationRef, blessing: Blessing) -> None:
 
 def blessing_of(store: Store, ref: DerivationRef) -> Blessing | None:
     """The blessing of a derivation, if it has one."""
-    place = store.layout.blessing(ref)
+    place = f"{store.side_text}/blessed/{ref.folder}.json"
     try:
-        found = Blessing(**json.loads(place.read_text(encoding="utf-8")))
+        with open(place, "rb") as file:
+            found = Blessing(**json.loads(file.read()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

@@ -7,7 +7,6 @@ the records tell which instances it stands for.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -179,10 +178,11 @@ def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:
     return Entry(kind, path, size, digest)
 
 
-def read(path: Path) -> Metadata | None:
+def read(path: str | Path) -> Metadata | None:
     """The metadata at a path, None where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            text = file.read().decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -190,7 +190,7 @@ def read(path: Path) -> Metadata | None:
     return from_text(text, str(path))
 
 
-def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
+def merge(path: str | Path, metadata: Metadata, *, durable: bool) -> None:
     """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock.
 
     What was unreadable is replaced. With `durable`, what replaces other metadata is synced here, so that a power
@@ -203,9 +203,11 @@ def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
         earlier = None
     if earlier is not None and earlier.digest == metadata.digest:
         metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path.parent)
-    for name in os.listdir(path.parent):
-        if name.startswith(f"{path.name}.") and name.endswith(".tmp"):  # of a process that was killed
-            os.unlink(path.parent / name)
+    folder = os.path.dirname(path)
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        for name in os.listdir(folder):
+            if name.endswith(".tmp"):  # of a process that was killed
+                os.unlink(f"{folder}/{name}")
     atomic.write_file(path, to_text(metadata), durable=durable and earlier is not None)
