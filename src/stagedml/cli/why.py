@@ -15,7 +15,7 @@ from typing import Any
 from stagedml.authoring.session import store_initialize
 from stagedml.core import differences, words
 from stagedml.core.plan import Cause, Reason
-from stagedml.core.refs import dref_of, is_dref, is_rref, parse_rref
+from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared, knows_stage
 from stagedml.inspection import compare, views
@@ -38,7 +38,7 @@ _MOST_ROWS = 30  #: of a section
 def run_why(arguments: argparse.Namespace) -> int:
     settings = read_settings(root=arguments.root)
     what = arguments.what
-    if not (is_rref(what) or is_dref(what)) and knows_stage(what, settings.catalogue):
+    if not what.startswith(("rref:", "dref:")) and knows_stage(what, settings.catalogue):
         store_initialize(arguments.root)
         found = why(declared(what, arguments.arguments, settings.catalogue))
     else:
@@ -63,7 +63,8 @@ def why_lines(found: Why) -> list[str]:
     if target.since and target.since != target.source:
         lines.append(f"compared with {_brief(target.since)}")
     for event in found.blessed[:_MOST_BLESSED]:
-        text = f"rests on {_brief(event.ref)}, {'; '.join(map(_told, event.reasons))}"
+        words_of_it = [str(reason) for reason in event.reasons if reason.cause is Cause.BLESSED]
+        text = f"rests on {_brief(event.ref)}, {'; '.join(words_of_it)}"
         lines += textwrap.wrap(words.printable(text), _WIDTH, subsequent_indent="  ")
     if len(found.blessed) > _MOST_BLESSED:
         lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that were blessed")
