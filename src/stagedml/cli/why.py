@@ -18,12 +18,14 @@ from stagedml.core.plan import Cause, Reason
 from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared, knows_stage
+from stagedml.errors import UsageError
 from stagedml.inspection import compare, views
 from stagedml.inspection.compare import Changed, Comparison
 from stagedml.inspection.why import Event, Why, why
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
+_PAST = ("built", "adopted")
 _NONE = "(none)"
 _TAB, _SPACES = "\t", "    "
 _WIDTH = 110  #: characters of a line, as far as one may choose
@@ -41,6 +43,10 @@ def run_why(arguments: argparse.Namespace) -> int:
     if not what.startswith(("rref:", "dref:")) and knows_stage(what, settings.catalogue):
         store_initialize(arguments.root)
         found = why(declared(what, arguments.arguments, settings.catalogue))
+        if all(event.verdict in _PAST for event in found.events) and not arguments.json:
+            print("nothing would be built; what is there was made so:", file=sys.stderr)
+    elif arguments.arguments:
+        raise UsageError(f"{what} is no stage of the catalogue and no MODULE:FUNCTION, so it takes no arguments")
     else:
         store = Store.open(settings, create=False)
         found = why(str(views.find(store, what)), store)
@@ -109,7 +115,7 @@ def _wrapped(event: Event, room: int) -> list[str]:
     """The reasons of an event, as lines of limited length."""
     texts = [words.printable(_told(reason)) for reason in event.reasons]
     if not texts:
-        return ["nothing is recorded of it"] if event.verdict in ("built", "adopted") else [""]
+        return ["nothing is recorded of it"] if event.verdict in _PAST else [""]
     left_out = max(len(texts) - _MOST_REASONS, 0)
     text = ", ".join(texts[:_MOST_REASONS]) + f", and {left_out} more" * (left_out > 0)
     return textwrap.wrap(text, room)

@@ -47,10 +47,11 @@ class Explainer:
         self.store = store
         self._namesakes: dict[str, _Namesakes] = {}
         self._folders: dict[str, list[DerivationRef]] | None = None
+        self._has_quarantine: bool | None = None
 
     def first_build(self, ref: DerivationRef, code: Code | None) -> Explanation:
         """Why a derivation is built that has no realization, and none to adopt."""
-        if self.store.is_quarantined(ref):
+        if self._is_quarantined(ref):
             return Explanation((Reason(Cause.BYTES_MISSING, "what there was is in quarantine"),))
         config = self.store.config(ref)
         near = self._of(ref.name).nearest(ref, config)
@@ -65,6 +66,11 @@ class Explainer:
             bool(found) and all(reason.cause is Cause.INPUT for reason in found),
             seconds_of(self.store, since),
         )
+
+    def _is_quarantined(self, ref: DerivationRef) -> bool:
+        if self._has_quarantine is None:
+            self._has_quarantine = os.path.isdir(self.store.layout.quarantine)
+        return self._has_quarantine and self.store.is_quarantined(ref)
 
     def _of(self, name: str) -> _Namesakes:
         if self._folders is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core import plan as plans
 from stagedml.core.adoption import key_of
-from stagedml.core.matchers import Candidate
 from stagedml.core.plan import Cause, Decision, PlanStep, Reason, Verdict
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
@@ -50,10 +50,13 @@ class Planner:
     def __post_init__(self) -> None:
         self.explainer = Explainer(self.store)
         self._contents: dict[str, str] = {}  # a realization's never change
+        self._views: dict[str, Any] = {}
+        self._blessings = blessings.blessed(self.store)
 
     def steps(self, nodes: Iterable[Node]) -> list[PlanStep]:
         """The steps of a plan, one for each node; nodes come after their inputs."""
         self.explainer = Explainer(self.store)
+        self._blessings = blessings.blessed(self.store)
         known: dict[str, Outlook] = {}
         steps = []
         for node in nodes:
@@ -88,15 +91,18 @@ class Planner:
                 return planned(Verdict.DEPENDS, replace(explained, reasons=(on,)))
             return planned(Verdict.BUILD, explained)
         # of what will be adopted there is no reference yet that something could rest on
-        there = Survey([], []) if unsettled else self.survey(node, {dref: known[dref].rrefs for dref in node.inputs})
+        if unsettled:
+            found = Survey([], [], len(self.store.realizations(node.ref)))
+        else:
+            found = self.survey(node, {dref: known[dref].rrefs for dref in node.inputs})
 
         def contents_of(dref: str) -> Sequence[str] | None:
             return self._outlook(dref, known)
 
-        decision = self.decide(node, *there, lambda: self.key(node, contents_of), contents_of, forced=node.forced)
+        decision = self.decide(node, found, lambda: self.key(node, contents_of), contents_of, forced=node.forced)
         if decision.selected:
             return PlanStep(node.dref, node.ref.name, Verdict.REUSE, (), "", (), decision.selected)
-        explained = self.explained(node, decision, there.damaged)
+        explained = self.explained(node, decision, found)
         blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self.blessing(node, source))
         explained = replace(explained, reasons=(*blessed, *explained.reasons))
         adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
@@ -105,8 +111,7 @@ class Planner:
     def decide(
         self,
         node: Node,
-        candidates: Sequence[Candidate],
-        damaged: Sequence[str],
+        found: Survey,
         key: Callable[[], str | None],
         contents_of: Callable[[str], Sequence[str] | None],
         *,
@@ -116,8 +121,7 @@ class Planner:
 
         Args:
             node: the derivation.
-            candidates: its realizations for these inputs that are whole.
-            damaged: those that are not.
+            found: its realizations for these inputs.
             key: gives its key of adoption; asked only where something is missing.
             contents_of: the content digests of an input's realizations.
             forced: make it anew.
@@ -127,23 +131,27 @@ class Planner:
             if node.dref in self.lent:
                 return self.lent[node.dref].old
             known = key()
-            found = adoptions.offered(self.store, known, instance) if known is not None else None
-            found = found or self._blessed(node, instance, contents_of)
-            return str(found) if found is not None else None
+            source = adoptions.offered(self.store, known, instance) if known is not None else None
+            source = source or self._blessed(node, instance, contents_of)
+            return str(source) if source is not None else None
 
-        return plans.decide(node.matcher, candidates, damaged, instances=node.instances, forced=forced, offered=offered)
+        return plans.decide(
+            node.matcher, found.whole, found.damaged, instances=node.instances, forced=forced, offered=offered
+        )
 
     def key(self, node: Node, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
         """The key of adoption of a derivation; None where nothing of it can be adopted."""
-        realizer = node.derivation.realizer
-        view = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
+        if node.dref not in self._views:
+            realizer = node.derivation.realizer
+            self._views[node.dref] = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
+        view = self._views[node.dref]
         return key_of(view, contents_of) if view is not None else None
 
     def _blessed(
         self, node: Node, instance: int, contents_of: Callable[[str], Sequence[str] | None]
     ) -> RealizationRef | None:
         """A realization of the derivation that a person declared this one to be equal to, for inputs that are equal."""
-        blessing = blessings.blessing_of(self.store, node.ref)
+        blessing = self._blessing_of(node)
         if blessing is None:
             return None
         wanted = sorted(sorted(contents_of(dref) or ()) for dref in node.inputs)
@@ -158,9 +166,12 @@ class Planner:
                 return ref
         return None
 
+    def _blessing_of(self, node: Node) -> Blessing | None:
+        return blessings.blessing_of(self.store, node.ref) if node.ref.folder in self._blessings else None
+
     def blessing(self, node: Node, source: str) -> tuple[Reason, ...]:
         """That a person, and not equal keys, made a derivation adopt something."""
-        blessing = self.lent.get(node.dref) or blessings.blessing_of(self.store, node.ref)
+        blessing = self.lent.get(node.dref) or self._blessing_of(node)
         if blessing is None or blessing.old not in (source, dref_of(source)):
             return ()
         words = f"blessed by {blessing.user} as equal to {_brief(blessing.old)}: {blessing.reason}"
@@ -188,12 +199,12 @@ class Planner:
             found.append(content)
         return tuple(found)
 
-    def explained(self, node: Node, decision: Decision, damaged: Sequence[str]) -> Explanation:
+    def explained(self, node: Node, decision: Decision, found: Survey) -> Explanation:
         """Why a derivation whose inputs are settled is not simply reused."""
         if decision.cause is Cause.FIRST_BUILD:
-            if not self.store.realizations(node.ref):
+            if not found.total:
                 explained = self.explainer.first_build(node.ref, node.code)
-                blessing = None if decision.adopt else blessings.blessing_of(self.store, node.ref)
+                blessing = None if decision.adopt else self._blessing_of(node)
                 if blessing is not None:
                     other = f"{_brief(blessing.old)}, whose inputs hold other contents"
                     unfit = Reason(Cause.BLESSED, f"blessed as equal to {other}")
@@ -202,7 +213,7 @@ class Planner:
             reason = Reason(Cause.INPUT, "other realizations of its inputs")
         else:
             subject = {
-                Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
+                Cause.BYTES_MISSING: f"bytes missing of {', '.join(found.damaged)}",
                 Cause.INSTANCE_MISSING: ", ".join(map(str, decision.build)),
                 Cause.MATCHER: "no realization that its matcher takes",
             }

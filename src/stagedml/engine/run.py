@@ -93,7 +93,7 @@ class Run:
     def instances_of(self, dref: str, count: int) -> list[RRef]:
         """The realizations of the first instances of a target, in order; of several of one instance, the latest."""
         node = self._by_dref[dref]
-        candidates, _ = self.planner.survey(node, {ref: tuple(sorted(self.chosen[ref])) for ref in node.inputs})
+        candidates = self.planner.survey(node, {ref: tuple(sorted(self.chosen[ref])) for ref in node.inputs}).whole
         candidates.sort(key=lambda candidate: (candidate.started, candidate.rref))
         by_instance = {index: candidate.rref for candidate in candidates for index in candidate.instances}
         foreign = iter(candidate.rref for candidate in candidates if not candidate.instances)

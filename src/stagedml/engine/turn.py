@@ -22,6 +22,7 @@ from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.realized import MustBeThere
 from stagedml.authoring.session import Storage
 from stagedml.authoring.stage import OwnRealizer
+from stagedml.core.matchers import Candidate
 from stagedml.core.plan import Decision, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, parse_dref, parse_rref
 from stagedml.engine.contexts import Contexts
@@ -36,6 +37,7 @@ from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
 from stagedml.store.publish import begin_build, building, publish
+from stagedml.store.survey import Survey
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class Turn:
         self.setting = setting
         self.store, self.node, self.step = setting.store, node, step
         self.inputs = {dref: tuple(sorted(setting.chosen[dref])) for dref in node.inputs}
-        self._damaged: Sequence[str] = ()
+        self._found = Survey([], [])
 
     def realize(self) -> tuple[str, ...]:
         """The realizations that stand for the derivation, made if they are not there.
@@ -121,29 +123,30 @@ class Turn:
             decision = self.store.claiming(self._look, _relied_on)
         if len(decision.adopt) < len(decision.build):
             refuse_to_build(node, "" if decision.cause is None else decision.cause.value)
-        made = False
+        made: list[Candidate] = []
         while decision.build and not made:  # once, unless what others built was collected before it was claimed
             made = self._make(decision, self._explained(decision))
-            decision = self._settled()
+            decision = self._settled(made)
         if not decision.selected:
             raise MatcherUnsatisfied(node.dref, repr(node.matcher))
         return decision.selected
 
     def _look(self, *, forced: bool | None = None) -> Decision:
         """What is there now, and what is to be made."""
-        found = self.setting.planner.survey(self.node, self.inputs)
-        self._damaged = found.damaged
-        return self.setting.planner.decide(
-            self.node,
-            *found,
-            lambda: self._key,
-            self._contents_of,
-            forced=self.node.forced if forced is None else forced,
-        )
+        self._found = self.setting.planner.survey(self.node, self.inputs)
+        return self._decide(self.node.forced if forced is None else forced)
 
-    def _settled(self) -> Decision:
-        """What is there after something was made; it is claimed, what was published here already."""
-        found = self._look(forced=False)
+    def _decide(self, forced: bool) -> Decision:
+        decide = self.setting.planner.decide
+        return decide(self.node, self._found, lambda: self._key, self._contents_of, forced=forced)
+
+    def _settled(self, made: Sequence[Candidate]) -> Decision:
+        """What is there after something was made here; it is claimed, as what was published here is already."""
+        if made and not self.node.forced:  # then it was looked at under the lock, before this was added
+            self._found = Survey(_merged([*self._found.whole, *made]), self._found.damaged, self._found.total)
+            found = self._decide(forced=False)
+        else:
+            found = self._look(forced=False)
         if found.selected and self.store.claims.holds(found.selected):
             return found
         return self.store.claiming(lambda: self._look(forced=False), _relied_on)
@@ -158,22 +161,21 @@ class Turn:
 
     def _explained(self, decision: Decision) -> Explanation:
         if self.step.verdict is Verdict.DEPENDS:
-            return self.setting.planner.explained(self.node, decision, self._damaged)
+            return self.setting.planner.explained(self.node, decision, self._found)
         since = parse_rref(self.step.since) if self.step.since else None
         return Explanation(self.step.reasons, since)
 
-    def _make(self, decision: Decision, explained: Explanation) -> bool:
-        """Build or adopt instances, but for those that another process makes meanwhile; returns whether any was."""
-        made = False
+    def _make(self, decision: Decision, explained: Explanation) -> list[Candidate]:
+        """Build or adopt instances, but for those that another process makes meanwhile; returns what was made here."""
+        made: list[Candidate] = []
         node = self.node
         for instance in decision.build:
             with building(self.store, node.ref, self.inputs, instance, on_wait=self._wait) as scratch:
                 now = Decision((), (instance,)) if node.forced else self._look()
                 if instance in now.build:
                     source = dict(now.adopt).get(instance)
-                    if source is None or not self._adopt(instance, scratch, parse_rref(source), explained):
-                        self._build(instance, scratch, explained)
-                    made = True
+                    adopted = source and self._adopt(instance, scratch, parse_rref(source), explained)
+                    made += adopted or self._build(instance, scratch, explained)
         return made
 
     def _wait(self, owner: str) -> None:
@@ -181,21 +183,21 @@ class Turn:
 
     # -- adopting ------------------------------------------------------------------------------------------------
 
-    def _adopt(self, instance: int, scratch: Path, source: RealizationRef, explained: Explanation) -> bool:
-        """Publish the files of another realization as those of the derivation; False where that cannot be."""
+    def _adopt(self, instance: int, scratch: Path, source: RealizationRef, explained: Explanation) -> list[Candidate]:
+        """Publish the files of another realization as those of the derivation; nothing where that cannot be."""
         node = self.node
         lent = node.dref in self.setting.planner.lent
         context = self.setting.contexts.of(self.inputs)
         try:
             known = self.store.metadata(source)
             if known is None:
-                return False
+                return []
             if (path := adoptions.spelt_reference(self.store, source, known, context)) is not None:
                 if lent:
                     raise CannotBorrow(str(source), node.dref, path)
                 logger.info("%s is built: %s in %s spells what it was made from", node.dref, path, source)
                 adoptions.withdraw(self.store, self._key or "", instance)
-                return False
+                return []
             outpath = begin_build(self.store, scratch)
             atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
             made = next((build for build in known.builds if build.instance == instance), known.builds[0])
@@ -210,22 +212,23 @@ class Turn:
                 reasons=tuple(dict.fromkeys((*blessed, *explained.reasons))),
                 since=str(explained.since or ""),
             )
-            rref = self._publish(outpath, context, record, links_to=(source,), content=known.content)
+            candidate = self._publish(outpath, context, record, links_to=(source,), content=known.content)
         except (FileNotFoundError, NotInStore, DamagedFile, UnreadableMetadata) as error:
             logger.warning("%s is built: %s cannot be adopted: %s", node.dref, source, error)
-            return False
-        self.setting.observer.adopted(node.dref, rref, str(source))
+            return []
+        self.setting.observer.adopted(node.dref, candidate.rref, str(source))
         self._clean(scratch)
-        return True
+        return [candidate]
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def _build(self, instance: int, scratch: Path, explained: Explanation) -> None:
+    def _build(self, instance: int, scratch: Path, explained: Explanation) -> list[Candidate]:
         node, observer, realizer = self.node, self.setting.observer, self.node.derivation.realizer
         outpath = begin_build(self.store, scratch)
         context = self.setting.contexts.of(self.inputs)
         observer.started(node.dref, instance, outpath)
         since = str(explained.since or "")
+        made = []
         try:
             if isinstance(realizer, OwnRealizer):
                 built = [self._build_own(realizer, context, instance, outpath)]
@@ -235,8 +238,8 @@ class Turn:
                 links_to = ()
             for tree, plain in built:
                 record = replace(plain, reasons=explained.reasons, since=since)
-                rref = self._publish(tree, context, record, links_to=links_to)
-                observer.finished(node.dref, rref, record.stopped - record.started)
+                made.append(self._publish(tree, context, record, links_to=links_to))
+                observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
             observer.failed(node.dref, error)
             reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
@@ -248,6 +251,7 @@ class Turn:
             observer.failed(node.dref, error)
             raise
         self._clean(scratch)
+        return made
 
     def _publish(
         self,
@@ -257,22 +261,22 @@ class Turn:
         *,
         links_to: tuple[RealizationRef, ...],
         content: str | None = None,
-    ) -> str:
-        rref = str(
-            publish(
-                self.store,
-                self.node.ref,
-                tree,
-                context=context,
-                inputs=self.inputs,
-                build=record,
-                links_to=links_to,
-                code=self.node.code,
-                content=content,
-            )
+    ) -> Candidate:
+        ref = publish(
+            self.store,
+            self.node.ref,
+            tree,
+            context=context,
+            inputs=self.inputs,
+            build=record,
+            links_to=links_to,
+            code=self.node.code,
+            content=content,
         )
+        rref = str(ref)
         self.setting.contexts.add(rref, context)
-        return rref
+        metric = self.store.metric_of(f"{self.store.storage_text}/{ref.folder}/{ref.rhash}")
+        return Candidate(rref, max(record.started, record.published), (record.instance,), metric)
 
     def _clean(self, scratch: Path) -> None:
         try:
@@ -337,6 +341,18 @@ class _Relay(BuildListener):
 
     def message(self, text: str) -> None:
         self.observer.message(self.dref, text)
+
+
+def _merged(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates without those that are one realization twice, as of instances with the same bytes."""
+    by_rref: dict[str, Candidate] = {}
+    for one in candidates:
+        other = by_rref.get(one.rref)
+        if other is not None:
+            instances = tuple(sorted({*other.instances, *one.instances}))
+            one = one._replace(instances=instances, started=max(one.started, other.started))
+        by_rref[one.rref] = one
+    return list(by_rref.values())
 
 
 def _relied_on(decision: Decision) -> tuple[str, ...]:

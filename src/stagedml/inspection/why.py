@@ -62,6 +62,9 @@ class Why:
 def why(of: str | Target[Any], store: Store | None = None) -> Why:
     """Why a realization was built; or, of what `instantiate` returned, why its targets would be.
 
+    Targets that would be reused are left out where others would not; where all would be, the answer is why they were
+    built.
+
     Args:
         of: a realization, or a closure.
         store: where the realization is; default the current store.
@@ -226,7 +229,8 @@ def _why_planned(target: Target[Any]) -> Why:
         return _planned_event(steps[ref], history) if is_dref(ref) else history.event(ref)
 
     events: dict[Event, None] = {}
-    for dref in drawn.targets:
+    unmade = [dref for dref in drawn.targets if steps[dref].verdict is not Verdict.REUSE]
+    for dref in unmade or drawn.targets:
         events |= dict.fromkeys(_from_causes(dref, causes_of, event))
     reused = (rref for step in drawn.steps if step.verdict is Verdict.REUSE for rref in step.rrefs)
     return Why(", ".join(drawn.targets), tuple(events), _others(history.blessed_behind(reused), events))

@@ -39,6 +39,11 @@ def bless(store: Store, ref: DerivationRef, blessing: Blessing) -> None:
         atomic.write_file(place, json.dumps(asdict(blessing), sort_keys=True) + "\n", durable=store.durable)
 
 
+def blessed(store: Store) -> frozenset[str]:
+    """The derivations that are blessed, as the names of their folders."""
+    return frozenset(Path(path).stem for path in atomic.paths_in(store.layout.all_blessings))
+
+
 def blessing_of(store: Store, ref: DerivationRef) -> Blessing | None:
     """The blessing of a derivation, if it has one."""
     place = f"{store.side_text}/blessed/{ref.folder}.json"

@@ -361,16 +361,20 @@ class Store:
         """
         path = f"{self.metadata_text}/{ref.folder}/{CODE_FILE}"
         shared = f"{self.side_text}/code/{known.digest.replace(':', '-')}.json"
-        try:
-            os.link(shared, path)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            for folder in map(os.path.dirname, (shared, path)):
-                os.makedirs(folder, exist_ok=True)
-            atomic.write_file(path, known.to_text(), durable=False, mode=0o444)
-            with contextlib.suppress(FileExistsError):  # another process was quicker
-                os.link(path, shared)
+        for is_last in (False, True):
+            try:
+                os.link(shared, path)
+            except FileExistsError:
+                return
+            except FileNotFoundError:
+                if is_last:
+                    atomic.write_file(path, known.to_text(), durable=False, mode=0o444)
+                    with contextlib.suppress(FileExistsError):  # another process was quicker
+                        os.link(path, shared)
+                for folder in map(os.path.dirname, (shared, path)):
+                    os.makedirs(folder, exist_ok=True)
+            else:
+                return
 
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
         """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""

@@ -28,6 +28,7 @@ class Survey(NamedTuple):
 
     whole: list[Candidate]
     damaged: list[str]
+    total: int = 0  #: how many it has, those for other inputs included
 
 
 def survey(
@@ -47,16 +48,17 @@ def survey(
     Raises:
         StoreUnusable: it cannot be told what there is.
     """
-    found = Survey([], [])
     folder = f"{store.storage_text}/{ref.dhash}-{ref.name}"
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return found
+        return Survey([], [])
     except OSError:
         names = [one.rhash for one in store.realizations(ref)]  # says what is wrong
-    for name in sorted(names):
-        if len(name) == 32 and is_rhash(name) and not _look(store, ref, name, folder, inputs, outputs, found):
+    names = sorted(name for name in names if len(name) == 32 and is_rhash(name))
+    found = Survey([], [], len(names))
+    for name in names:
+        if not _look(store, ref, name, folder, inputs, outputs, found):
             _look_closely(store, RealizationRef(name, ref.dhash, ref.name), inputs, found)
     return found
 
