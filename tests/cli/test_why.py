@@ -76,6 +76,15 @@ def test_why_tells_what_would_be_built_of_a_stage_and_its_arguments(
     assert run(capsys, "ls", "--root", root, "--json")[1].count("rref:") == 3
 
 
+def test_of_a_stage_that_is_there_why_says_that_nothing_would_be_built(
+    capsys: pytest.CaptureFixture[str], root: str
+) -> None:
+    rref = made(capsys, root, TOYS)
+    code, out, err = run(capsys, "why", "--root", root, TOYS)
+    assert (code, err) == (0, "nothing would be built; what is there was made so:\n")
+    assert out.splitlines()[1:] == [f"built  count  {rref[5:11]}  just now  first build"]
+
+
 @pytest.mark.parametrize("spelling", ["rref", "hash", "dref", "name"])
 def test_why_takes_what_show_takes(capsys: pytest.CaptureFixture[str], root: str, spelling: str) -> None:
     rref = made(capsys, root, TOYS)
@@ -297,6 +306,7 @@ def test_json_of_bless_names_both(capsys: pytest.CaptureFixture[str], root: str)
         (["why", f"dref:{'1' * 32}-text"], EXIT_FAILED, "is not in the store"),
         (["why", "rref:1"], EXIT_USAGE, "give at least 4 characters"),
         (["why", "stagedml.testing.toys:nothing"], EXIT_USAGE, "has no stage 'nothing'"),
+        (["why", "text", "content=one"], EXIT_USAGE, "so it takes no arguments"),
         (["why", TOYS, "one", "two"], EXIT_USAGE, "too many positional arguments"),
         (["why", SAMPLE, "seed=five"], EXIT_USAGE, "seed: wanted int, got 'five'"),
         (["diff", "text", "nothing"], EXIT_FAILED, "nothing is not in the store"),
