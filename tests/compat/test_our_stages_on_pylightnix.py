@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from compat.plain import doubled, our_store, plain_storage, plx, words
 from format import independent_reader as reader
 from stagedml import instantiate, mklens, mknode, output, realize, realized, stage, using_store
 from stagedml.authoring.artifact import Artifact
-from stagedml.authoring.build import Build, MissingOutputs
+from stagedml.authoring.build import Build, MissingOutputs, time_text
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.realized import NotRealized
 from stagedml.authoring.session import Storage
@@ -196,3 +197,17 @@ def test_nodes_and_what_must_be_there_mean_the_same_to_its_engine(act: Act) -> N
         assert reader.read_store(store.layout.storage).findings == []
 
     act(check)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns", "Asia/Kolkata"])
+def test_times_are_written_as_it_writes_them(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pylightnix.utils import timestring
+
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for moment in (0.0, 1_700_000_000.123456, 1_763_754_160.9999996, 1_719_000_000.5):
+            assert time_text(moment) == timestring(moment)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

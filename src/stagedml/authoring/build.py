@@ -24,7 +24,6 @@ from stagedml.authoring.pylightnix import (
     RefPath,
     RRef,
     StorageSettings,
-    timestring,
 )
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.session import store_of
@@ -262,8 +261,15 @@ def mark_stop(outpath: Path) -> float:
 
 def _mark(outpath: Path, name: str) -> float:
     now = time.time()
-    atomic.write_over(f"{outpath}/{name}", timestring(now).encode(), 0o644)
+    atomic.write_over(f"{outpath}/{name}", time_text(now).encode(), 0o644)
     return now
+
+
+def time_text(moment: float) -> str:
+    """A time as Pylightnix's `timestring` writes it: `261121-19:42:40:876050+0000`."""
+    seconds, microseconds = divmod(round(moment * 1_000_000), 1_000_000)
+    local = time.localtime(seconds)
+    return f"{time.strftime('%y%m%d-%H:%M:%S', local)}:{microseconds:06d}{time.strftime('%z', local)}"
 
 
 def check_outputs(build: Build) -> None:

@@ -55,7 +55,6 @@ with _quickly_and_quietly():
         StorageSettings,
     )
     from pylightnix.types import RefPath as RefPath
-    from pylightnix.utils import timestring
 
 __all__ = [
     "BuildArgs",
@@ -72,7 +71,6 @@ __all__ = [
     "StorageSettings",
     "current_registry",
     "set_current_registry",
-    "timestring",
 ]
 
 

@@ -140,7 +140,10 @@ def _build_document(build: BuildRecord) -> dict[str, Any]:
         if value := getattr(build, name):
             document[name] = value
     if build.reasons:
-        document["reasons"] = [dataclasses.asdict(reason) for reason in build.reasons]
+        document["reasons"] = [
+            {"cause": one.cause, "subject": one.subject, "before": one.before, "after": one.after}
+            for one in build.reasons
+        ]
     return document
 
 
