@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedml.authoring.compare import (
+    check_constants,
+    check_functions,
     check_imported,
-    check_loaded,
     check_record,
     replacements,
     source_of_function,
 )
-from stagedml.authoring.effects import Effect, effects_of, places
+from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places
 from stagedml.authoring.escapes import Escape, escapes_below
 from stagedml.authoring.loaded import function_behind
 from stagedml.authoring.names import (
@@ -47,6 +48,7 @@ from stagedml.authoring.names import (
 from stagedml.authoring.plain import is_literal, literal_of, literal_text, unit_text
 from stagedml.authoring.sources import (
     Source,
+    SourceChanged,
     cells_backwards,
     file_of_module,
     first_line,
@@ -154,6 +156,7 @@ class _Walk:
         self.scope: dict[str, None] = {}  # modules whose import may change others
         self.sources: dict[str, Source] = {}
         self.unloaded: dict[str, tuple[Source, set[str]]] = {}
+        self.doubts: list[tuple[Source, str, SourceChanged]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
 
     def found(self) -> Found:
@@ -166,7 +169,7 @@ class _Walk:
         bare = [d for d in node.decorator_list if not fingerprint.is_stage(d)]
         self._follow_names(bare, source, builder.__globals__)
         own = locals_of(node) | set(builder.__code__.co_freevars)
-        self._follow_names(node.body, source, builder.__globals__, own)
+        self._follow_names(node.body, source, builder.__globals__, own, searched=[node])
         self._note_inner_decorators(builder.__qualname__, bare, source)
         self._follow_effects()
         text = fingerprint.normalised_builder(node)
@@ -222,7 +225,10 @@ class _Walk:
         source: Source,
         names: dict[str, Any] | None,
         bound: frozenset[str] = frozenset(),
+        searched: Iterable[ast.AST] | None = None,
     ) -> None:
+        """Follow all names in some nodes, and search them, or what they are part of, for places that are no names."""
+        nodes = list(nodes)
         local_imports: dict[str, list[Import]] = {}
         chains: dict[Chain, ast.AST] = {}
         for node in nodes:
@@ -230,6 +236,7 @@ class _Walk:
                 local_imports.setdefault(name, []).append(target)
             for chain in chains_below(node, bound):
                 chains.setdefault(chain, node)
+        for node in nodes if searched is None else searched:
             for escape in escapes_below(node, source):
                 self._follow_escape(escape, source, names, local_imports)
         for chain in sorted(chains):
@@ -304,7 +311,11 @@ class _Walk:
         self._note_unloaded(source, name, names)
         if names is not None and name in names:  # what is not loaded yet will be, from this source
             check_record(name, source, names)
-            check_loaded(name, nodes, source, names[name])
+            check_functions(name, nodes, source, names[name])
+            try:
+                check_constants(name, nodes, source, names[name])
+            except SourceChanged as error:
+                self.doubts.append((source, name, error))
             for line, what, value in replacements(name, nodes, source, names[name]):
                 self.replaced.append((source, name, line, what, value))
         self._reach(name, source, source.text_of(name), nodes)
@@ -397,6 +408,10 @@ class _Walk:
                 done.add((id(effect.statement), effect.name))
                 touched.add((effect.filename, effect.name))
                 self._add_effect(effect)
+        for source, name, error in self.doubts:  # what code changes need not be what the source spells
+            changed = touched | changed_by_functions(self._modules_in_scope())
+            if not {(source.filename, name), (source.filename, "*")} & changed:
+                raise error
         for source, name, line, what, value in self.replaced:
             if not {(source.filename, name), (source.filename, "*")} & touched:
                 self._note(source.filename, line, what)
