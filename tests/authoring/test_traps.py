@@ -410,3 +410,15 @@ def test_a_table_that_functions_fill_while_they_run_is_no_edit(workshop: Worksho
     before, after = workshop.experiment(tmp_path, TRAIN, ("run", "import pipeline\npipeline.used()"), TRAIN)
     assert before.startswith("2:")
     assert before == after
+
+
+def test_a_module_that_is_imported_on_the_way_and_does_not_parse_is_left_alone(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    write(
+        tmp_path,
+        Trap("str(helpers.f())", above="import helpers\ntry:\n    import old\nexcept SyntaxError:\n    pass\n"),
+    )
+    (tmp_path / "old.py").write_text("print 'Python 2'\n")
+    (found,) = workshop.experiment(tmp_path, TRAIN)
+    assert found.startswith("2:")

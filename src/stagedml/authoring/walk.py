@@ -49,6 +49,7 @@ from stagedml.authoring.plain import is_literal, literal_of, literal_text, unit_
 from stagedml.authoring.sources import (
     Source,
     SourceChanged,
+    SourceUnavailable,
     cells_backwards,
     file_of_module,
     first_line,
@@ -260,7 +261,7 @@ class _Walk:
             if name in names:
                 self._follow_live(chain, names[name], names)
                 return True
-            return name in _BUILT_IN or name in _IN_EVERY_MODULE
+            return hasattr(builtins, name) or name in _IN_EVERY_MODULE  # IPython has built-in names of its own
         if name in source.imports:
             self._add_import(chain, source, names)
         if name in source.definitions:
@@ -444,7 +445,10 @@ class _Walk:
                 continue
             seen.add(module)
             pending.append(module.rpartition(".")[0])
-            source = source_of_module(module)
+            try:
+                source = source_of_module(module)
+            except (SourceChanged, SourceUnavailable):  # nothing of it is reached
+                continue
             if source is not None and source.filename not in found:
                 found[source.filename] = source
                 pending += _imported_by(source)
