@@ -94,6 +94,16 @@ FOLLOWED = {
     "a registry object": Trap("str(R.items['a']())", above="class Registry:\n    def __init__(self):\n"
         "        self.items = {}\n    def register(self, x):\n        self.items[x.__name__] = x\n        return x\n"
         "R = Registry()\n@R.register\ndef a():\n    return 3\n", edit=("pipeline.py", "return 3", "return 4")),
+    "a registry under another name": Trap("str(helpers.TABLE['a']())", above="import helpers\nimport patches\n",
+        files={"helpers.py": "TABLE = {}\ndef register(x):\n    TABLE[x.__name__] = x\n    return x\nadd = register\n",
+               "patches.py": "import helpers\nput = helpers.add\n@put\ndef a():\n    return 3\n"},
+        edit=("patches.py", "return 3", "return 4")),
+    "a table under another name": Trap("str(helpers.TABLE['a']())", above="import helpers\nimport patches\n",
+        files={"patches.py": "import helpers\nT = helpers.TABLE\nT['a'] = lambda: 3\n"},
+        edit=("patches.py", "lambda: 3", "lambda: 4")),
+    "a registry that is called": Trap("str(R.items['a']())", above="class Registry:\n    def __init__(self):\n"
+        "        self.items = {}\n    def __call__(self, x):\n        self.items[x.__name__] = x\n        return x\n"
+        "R = Registry()\n@R\ndef a():\n    return 3\n", edit=("pipeline.py", "return 3", "return 4")),
     "singledispatch": Trap("str(f(1))", above="import functools\n@functools.singledispatch\ndef f(x):\n    return 1\n"
         "@f.register\ndef _(x: int):\n    return 3\n", edit=("pipeline.py", "return 3", "return 4")),
     "singledispatch, the annotation": Trap("str(f(1))", above="import functools\n@functools.singledispatch\n"
@@ -209,6 +219,31 @@ TOLD = {
     "mock": (
         Trap("'a'", above="from unittest import mock\n", lines="    mock.patch('helpers.f')\n"),
         "pipeline.py:12: mock.patch",
+    ),
+    "modules that a package finds": (
+        Trap(
+            "str(plugins.TABLE)",
+            above="import plugins\n",
+            files={
+                "plugins/__init__.py": "import importlib, pkgutil\nTABLE = {}\n"
+                "for one in pkgutil.iter_modules(__path__):\n"
+                "    importlib.import_module(f'plugins.{one.name}')\n",
+                "plugins/a.py": "import plugins\nplugins.TABLE['a'] = 1\n",
+            },
+        ),
+        "plugins/__init__.py:4: importlib.import_module(f'plugins.{one.name}')",
+    ),
+    "modules that a function of a package finds": (
+        Trap(
+            "str(1)",
+            above="import plugins\n",
+            files={
+                "plugins/__init__.py": "import importlib\ndef find():\n    importlib.import_module('plu' + 'gins.a')\n"
+                "find()\n",
+                "plugins/a.py": "",
+            },
+        ),
+        "plugins/__init__.py:3: importlib.import_module('plu' + 'gins.a')",
     ),
     "a name that an exec makes": (
         Trap("str(made)", above="exec('made = 1')\n"),

@@ -16,6 +16,7 @@ import ast
 import builtins
 import functools
 import inspect
+import pprint
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +31,7 @@ from stagedml.authoring.compare import (
     replacements,
     source_of_function,
 )
-from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places
+from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places, run_by
 from stagedml.authoring.escapes import Escape, escapes_below
 from stagedml.authoring.loaded import function_behind
 from stagedml.authoring.names import (
@@ -157,7 +158,7 @@ class _Walk:
         self.scope: dict[str, None] = {}  # modules whose import may change others
         self.sources: dict[str, Source] = {}
         self.unloaded: dict[str, tuple[Source, set[str]]] = {}
-        self.doubts: list[tuple[Source, str, SourceChanged]] = []
+        self.doubts: list[tuple[Source, str, SourceChanged, object]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
 
     def found(self) -> Found:
@@ -203,7 +204,7 @@ class _Walk:
         text = f"value:{literal_text(value)}"
         code = self.builder.__code__
         self._check_size(name, text, f"{code.co_filename}:{code.co_firstlineno}")
-        shown = repr(value)
+        shown = pprint.pformat(value, width=120, sort_dicts=False)  # which sorts sets
         self.units[name, text] = Unit(name, code.co_filename, code.co_firstlineno, shown, fingerprint.text_digest(text))
 
     def _check_size(self, name: str, text: str, where: str) -> None:
@@ -316,7 +317,7 @@ class _Walk:
             try:
                 check_constants(name, nodes, source, names[name])
             except SourceChanged as error:
-                self.doubts.append((source, name, error))
+                self.doubts.append((source, name, error, names[name]))
             for line, what, value in replacements(name, nodes, source, names[name]):
                 self.replaced.append((source, name, line, what, value))
         self._reach(name, source, source.text_of(name), nodes)
@@ -401,6 +402,7 @@ class _Walk:
                 if source.filename not in looked:
                     looked.add(source.filename)
                     effects += effects_of(source)
+                    self._note_discoveries(source)
             found = [effect for effect in effects if self._is_covered(effect)]
             found = [effect for effect in found if (id(effect.statement), effect.name) not in done]
             if not found:
@@ -409,14 +411,26 @@ class _Walk:
                 done.add((id(effect.statement), effect.name))
                 touched.add((effect.filename, effect.name))
                 self._add_effect(effect)
-        for source, name, error in self.doubts:  # what code changes need not be what the source spells
+        for source, name, error, value in self.doubts:  # what code changes need not be what the source spells
             changed = touched | changed_by_functions(self._modules_in_scope())
-            if not {(source.filename, name), (source.filename, "*")} & changed:
+            if {(source.filename, name), (source.filename, "*")} & changed:
+                continue
+            if not (self.unfollowed and isinstance(value, (list, dict, set))):
                 raise error
+            line = first_line(source.definitions[name][0])  # what is not followed may well have filled it
+            self._note(source.filename, line, f"{name}, which something fills that is not followed")
+            self._follow_items(name, value)
         for source, name, line, what, value in self.replaced:
             if not {(source.filename, name), (source.filename, "*")} & touched:
                 self._note(source.filename, line, what)
                 self._follow_object(name, value)
+
+    def _note_discoveries(self, source: Source) -> None:
+        """Tell of modules that a module finds and imports when it is imported, and of what it executes then."""
+        for node, there in run_by(source):
+            for escape in escapes_below(node, there):
+                if not escape.modules and escape.target is None:
+                    self._note(there.filename, escape.line, escape.what)
 
     def _is_covered(self, effect: Effect) -> bool:
         if effect.name == "*":
