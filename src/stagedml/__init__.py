@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from stagedml.authoring.matchers import every as every
     from stagedml.authoring.matchers import exactly as exactly
     from stagedml.authoring.matchers import latest as latest
+    from stagedml.authoring.nodes import mknode as mknode
     from stagedml.authoring.pylightnix import Closure as Closure
     from stagedml.authoring.pylightnix import Derivation as Derivation
     from stagedml.authoring.pylightnix import DRef as DRef
     from stagedml.authoring.pylightnix import RefPath as RefPath
     from stagedml.authoring.pylightnix import RRef as RRef
+    from stagedml.authoring.realized import realized as realized
     from stagedml.authoring.redefine import pinned as pinned
     from stagedml.authoring.redefine import redefine as redefine
     from stagedml.authoring.session import current_store as current_store
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from stagedml.authoring.stage import Stage as Stage
     from stagedml.authoring.stage import output as output
     from stagedml.authoring.stage import stage as stage
+    from stagedml.engine.blessing import bless as bless
+    from stagedml.engine.blessing import borrow as borrow
     from stagedml.engine.keep import gc as gc
     from stagedml.engine.keep import linkrref as linkrref
     from stagedml.engine.keep import linkrrefs as linkrrefs
@@ -45,11 +49,13 @@ if TYPE_CHECKING:
     from stagedml.engine.realize import realize as realize
     from stagedml.engine.realize import realize_many as realize_many
     from stagedml.engine.realize import tryrealize as tryrealize
+    from stagedml.engine.recursive import realize_recursive as realize_recursive
     from stagedml.errors import BuildError as BuildError
     from stagedml.errors import RemoteError as RemoteError
     from stagedml.errors import StagedmlError as StagedmlError
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
+    from stagedml.inspection.why import why as why
     from stagedml.store.gc import Policy as Policy
     from stagedml.store.objects import Store as Store
 
@@ -61,13 +67,18 @@ _WHERE = {
     "stagedml.authoring.instantiate": ("Instantiated", "instantiate"),
     "stagedml.authoring.lens": ("Lens", "mklens", "rref2dref", "rref2path"),
     "stagedml.authoring.matchers": ("best", "every", "exactly", "latest"),
+    "stagedml.authoring.nodes": ("mknode",),
     "stagedml.authoring.pylightnix": ("Closure", "DRef", "Derivation", "RRef", "RefPath"),
+    "stagedml.authoring.realized": ("realized",),
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
+    "stagedml.engine.blessing": ("bless", "borrow"),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
+    "stagedml.engine.recursive": ("realize_recursive",),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.inspection.why": ("why",),
     "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),
 }

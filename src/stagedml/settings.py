@@ -50,6 +50,10 @@ def read_settings(
     tmp: str | os.PathLike[str] | None = None,
 ) -> Settings:
     """Arguments over environment over defaults. A root that is given as an argument ignores the environment's paths."""
+    given: tuple[tuple[str, object], ...] = (("root", root), ("storage", storage), ("tmp", tmp))
+    for name, folder in given:
+        if folder is not None and not isinstance(folder, (str, os.PathLike)):
+            raise UsageError(f"{name}={folder!r}: give a folder, as a str or a path object")
     env = os.environ if environment is None else environment
     paths = env if root is None else {}
     base = _folder(root or paths.get("PYLIGHTNIX_ROOT") or paths.get("STAGEDML_ROOT") or _default_root(env))

@@ -14,7 +14,8 @@ PREAMBLE = """
 from typing import assert_type
 from stagedml import *
 from stagedml import (
-    Artifact, Build, Exec, Instantiated, RefPath, RRef, instantiate, mklens, output, pinned, realize, redefine, stage
+    Artifact, Build, Exec, Instantiated, RefPath, RRef, instantiate, mklens, mknode, output, pinned, realize, realized,
+    realize_recursive, redefine, stage
 )
 
 class Text(Artifact):
@@ -50,6 +51,11 @@ RIGHT = {
     "redefine in the lens style": "def change(c: dict[str, object]) -> None:\n    mklens(c).scale.val = 2\n"
     "assert_type(instantiate(redefine(all_count, change, at=count_text), 'a').result, Count)",
     "pinned": "def pin(rref: RRef) -> Count:\n    return count_text(source=pinned(rref, Text))",
+    "mknode": "assert_type(mknode({}), Artifact)\nassert_type(mknode({}, {'a': b''}, artifact=Text), Text)\n"
+    "assert_type(instantiate(mknode, {}, {'a': 'b'}, artifact=Text).result, Text)",
+    "realized keeps the signature": "assert_type(instantiate(realized(make_text), word='a').result, Text)",
+    "realize_recursive": "def step(epochs: int, previous: RRef | None) -> Instantiated[Text] | None:\n"
+    "    return instantiate(make_text, word=str(epochs))\nassert_type(realize_recursive(step, 3), dict[int, RRef])",
     "Exec values": "make_text(word='a', workers=3)",
     "fields": "assert_type(make_text(word='a').shout, bool)\nassert_type(all_count().source.text, RefPath)",
     "an artifact is a str": "make_text(word='a').upper()",

@@ -15,10 +15,11 @@ from compat import plain
 from compat.conftest import Act
 from compat.plain import doubled, our_store, plain_storage, plx, words
 from format import independent_reader as reader
-from stagedml import instantiate, mklens, output, realize, stage, using_store
+from stagedml import instantiate, mklens, mknode, output, realize, realized, stage, using_store
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.build import Build, MissingOutputs
 from stagedml.authoring.pylightnix import RefPath
+from stagedml.authoring.realized import NotRealized
 from stagedml.authoring.session import Storage
 from stagedml.core import config as configs
 from stagedml.store.verify import verify
@@ -173,3 +174,25 @@ def test_both_declare_one_derivation_for_one_stage(act: Act) -> None:
 
 def on_words(r: Registry) -> toys.Text:
     return toys.text(content=str(words(r)))
+
+
+def test_nodes_and_what_must_be_there_mean_the_same_to_its_engine(act: Act) -> None:
+    def check(root: Path) -> None:
+        store, S = our_store(root), plain_storage(root)
+
+        def given() -> toys.Text:
+            return mknode({"text": output("text.txt")}, {"text.txt": "given"}, artifact=toys.Text)
+
+        def shouted() -> toys.Text:
+            return toys.upper(source=realized(given)())
+
+        with using_store(store):
+            with pytest.raises(NotRealized, match="mknode is asked for"):
+                plx.realize1(instantiate(shouted))
+            assert list(store.layout.tmp.iterdir()) == []
+            node = plx.realize1(instantiate(given))
+            assert plx.mklens(plx.realize1(instantiate(shouted)), S=S).text.contents == "GIVEN"
+            assert realize(instantiate(given)) == node
+        assert reader.read_store(store.layout.storage).findings == []
+
+    act(check)

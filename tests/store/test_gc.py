@@ -44,7 +44,7 @@ from stagedml import (
 from stagedml.authoring.session import Storage
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.engine.realize import plan as make_plan
-from stagedml.engine.run import BuildFailed
+from stagedml.engine.turn import BuildFailed
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store import atomic

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from stagedml.authoring import schema
 from stagedml.authoring.pylightnix import DRef, RefPath
+from stagedml.authoring.watching import tell
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, Config
 from stagedml.core.refs import parse_dref
@@ -54,6 +55,7 @@ class Artifact(DRef):
 
     #: The declared fields, those of base classes included: name -> annotation, which may still be text.
     artifact_fields: ClassVar[Mapping[str, Any]] = {}
+    _field_types: ClassVar[dict[str, Any]]
     _source: ConfigSource | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,11 +79,14 @@ class Artifact(DRef):
     @classmethod
     def field_types(cls) -> dict[str, Any]:
         """The declared fields with their annotations as types."""
-        try:
-            hints = typing.get_type_hints(cls)
-        except NameError as error:
-            raise schema.UnresolvedType(cls.__name__, str(error.name)) from None
-        return {name: hints[name] for name in cls.artifact_fields}
+        known: dict[str, Any] | None = cls.__dict__.get("_field_types")
+        if known is None:
+            try:
+                hints = typing.get_type_hints(cls)
+            except NameError as error:
+                raise schema.UnresolvedType(cls.__name__, str(error.name)) from None
+            known = cls._field_types = {name: hints[name] for name in cls.artifact_fields}
+        return known
 
     if not TYPE_CHECKING:  # a type checker knows the fields by their annotations, and no other name is one
 
@@ -105,6 +110,22 @@ class Artifact(DRef):
             source = session.current_source()
         return source.config_of(str(self))
 
+    def __lt__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__lt__(self, other)
+
+    def __le__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__le__(self, other)
+
+    def __gt__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__gt__(self, other)
+
+    def __ge__(self, other: str) -> bool:
+        tell("an order of references")
+        return str.__ge__(self, other)
+
     def __copy__(self: A) -> A:
         return self  # as immutable as the string that it is, and still of the same store
 
@@ -120,6 +141,11 @@ class Artifact(DRef):
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """How IPython shows it: the type beside the reference."""
         printer.text(f"{type(self).__name__}({str(self)!r})")
+
+
+def is_artifact_type(value: object) -> bool:
+    """Whether something is a class of artifacts; whoever checks no types passes other things, too."""
+    return isinstance(value, type) and issubclass(value, Artifact)
 
 
 def bound(artifact: type[Artifact], dref: str, source: ConfigSource) -> Any:

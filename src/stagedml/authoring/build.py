@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from blake3 import blake3
 
+from stagedml.authoring.artifact import ConfigSource
 from stagedml.authoring.pylightnix import (
     BuildArgs,
+    Context,
     DRef,
     Output,
     PylightnixBuild,
@@ -30,8 +32,9 @@ from stagedml.core import config as configs
 from stagedml.core.config import Config, is_ref_path
 from stagedml.core.refs import parse_rref
 from stagedml.errors import BuildError, UsageError
+from stagedml.store import atomic
 from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
-from stagedml.store.objects import output_exists
+from stagedml.store.objects import Store, output_exists
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +103,9 @@ class Build(PylightnixBuild):
         mirrors: str = "",
         listener: BuildListener | None = None,
     ) -> None:
-        self.store = store_of(storage)
-        plain = {DRef(ref): [RRef(rref) for rref in rrefs] for ref, rrefs in context.items()}
-        super().__init__(BuildArgs(storage, DRef(dref), plain, None, None, {}, dict(arguments or {})))
+        self._store = store_of(storage)
+        self._reads: dict[str, None] = {}
+        super().__init__(BuildArgs(storage, DRef(dref), cast(Context, context), None, None, {}, dict(arguments or {})))
         self.outpaths = Output([PylightnixPath(str(outpath))])
         self.outpath = outpath
         self._scratch = scratch
@@ -111,16 +114,70 @@ class Build(PylightnixBuild):
         self.mirrors = mirrors
         self._listener = listener or BuildListener()
 
+    # -- what leads beyond the declared fields of the inputs --------------------------------------------------------
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the builder asked for that says more of its inputs than their declared fields and contents."""
+        return tuple(self._reads)
+
+    def note(self, what: str) -> None:
+        """Note that the builder asked for something of that kind, so that nobody adopts what it made."""
+        self._reads[what] = None
+
+    @property
+    def store(self) -> Store:
+        """The store that is built in."""
+        self.note("the store")
+        return self._store
+
+    @property
+    def context(self) -> Context:
+        """All that the build rests on, for Pylightnix's functions."""
+        self.note("the context")
+        return {DRef(ref): [RRef(rref) for rref in rrefs] for ref, rrefs in self._context.items()}
+
+    @context.setter
+    def context(self, value: Context) -> None:
+        self._context = value
+
+    @property
+    def dref(self) -> DRef:
+        """The derivation that is built."""
+        self.note("its own reference")
+        return self._dref
+
+    @dref.setter
+    def dref(self, value: DRef) -> None:
+        self._dref = value
+
+    # -- what the derivation is made of ------------------------------------------------------------------------------
+
+    @property
+    def reference(self) -> str:
+        """The derivation that is built, for who runs the builder."""
+        return str(self._dref)
+
+    @property
+    def config_source(self) -> ConfigSource:
+        """Who knows the configs of the inputs, for their declared fields."""
+        return self._store
+
+    @property
+    def promised(self) -> Collection[tuple[str, bool]]:
+        """The outputs that the stage promises: path, and whether it is a prefix."""
+        return configs.outputs_of(self._store.config_of(self._dref)).values()
+
     @property
     def config(self) -> Config:
         """The config of the derivation, paths of its own outputs resolved."""
-        resolved: Config = configs.resolve(dict(self.store.config_of(self.dref)), str(self.dref))
+        resolved: Config = configs.resolve(dict(self._store.config_of(self._dref)), str(self._dref))
         return resolved
 
     @property
     def seed(self) -> int:
         """The seed of this instance, derived from the parameter `seed` (0 where there is none) and `instance`."""
-        return derive_seed(stage_seed(self.store.config_of(self.dref)), self.instance)
+        return derive_seed(stage_seed(self._store.config_of(self._dref)), self.instance)
 
     @property
     def scratch(self) -> Path:
@@ -136,7 +193,7 @@ class Build(PylightnixBuild):
         return folder
 
     def paths(self, path: RefPath | str) -> list[Path]:
-        """The files a path stands for: one for each realization of the input it leads into.
+        """The files a path stands for: one for each realization of the input it leads into, in the order of contents.
 
         Args:
             path: a field of an artifact, one of the stage's own outputs, or an input itself.
@@ -146,10 +203,12 @@ class Build(PylightnixBuild):
         """
         parts: list[str] = [path] if isinstance(path, str) else [str(part) for part in path]
         if isinstance(path, list) and not is_ref_path(path):
-            raise NotAnInput(str(self.dref), repr(path))
-        if parts[0] == self.dref:
+            raise NotAnInput(str(self._dref), repr(path))
+        if parts[0] == self._dref:
             return [self.outpath.joinpath(*parts[1:])]
-        return [self.store.path(parse_rref(rref)).joinpath(*parts[1:]) for rref in self.rrefs(parts[0])]
+        if len(parts) == 1:
+            self.note("the folder of an input")  # in which are its logs, times and context, too
+        return [self._store.path(parse_rref(rref)).joinpath(*parts[1:]) for rref in self._realizations(parts[0])]
 
     def path(self, path: RefPath | str) -> Path:
         """The one file a path stands for; as `paths`, for an input with exactly one realization."""
@@ -159,10 +218,20 @@ class Build(PylightnixBuild):
         return found[0]
 
     def rrefs(self, dref: str) -> list[RRef]:
-        """The realizations of an input. Raises NotAnInput."""
-        if dref not in self.context:
-            raise NotAnInput(str(self.dref), dref)
-        return list(self.context[DRef(dref)])
+        """The realizations of an input, in the order of their contents. Raises NotAnInput."""
+        self.note("references of realizations")
+        return self._realizations(dref)
+
+    def _realizations(self, dref: str) -> list[RRef]:
+        """In an order that does not change with what is behind them."""
+        if dref not in self._context:
+            raise NotAnInput(str(self._dref), dref)
+        found = [RRef(rref) for rref in self._context[DRef(dref)]]
+        return found if len(found) < 2 else sorted(found, key=lambda rref: (self._content(rref), rref))
+
+    def _content(self, rref: str) -> str:
+        known = self._store.metadata(parse_rref(rref))
+        return known.content if known is not None else ""
 
     def rref(self, dref: str) -> RRef:
         """The one realization of an input."""
@@ -177,27 +246,30 @@ class Build(PylightnixBuild):
 
     def message(self, text: str) -> None:
         """Tell something that a person wants to know now; shown and logged."""
-        logger.info("%s: %s", self.dref, text)
+        logger.info("%s: %s", self._dref, text)
         self._listener.message(text)
 
 
 def mark_start(outpath: Path) -> float:
     """Write Pylightnix's start file; returns the time, seconds since the epoch."""
-    now = time.time()
-    (outpath / BUILD_START_FILE).write_text(timestring(now))
-    return now
+    return _mark(outpath, BUILD_START_FILE)
 
 
 def mark_stop(outpath: Path) -> float:
     """Write Pylightnix's stop file; returns the time, seconds since the epoch."""
+    return _mark(outpath, BUILD_STOP_FILE)
+
+
+def _mark(outpath: Path, name: str) -> float:
     now = time.time()
-    (outpath / BUILD_STOP_FILE).write_text(timestring(now))
+    atomic.write_over(f"{outpath}/{name}", timestring(now).encode(), 0o644)
     return now
 
 
 def check_outputs(build: Build) -> None:
     """Make sure that everything promised was written. Raises MissingOutputs."""
-    promised = configs.outputs_of(build.store.config_of(build.dref)).values()
-    missing = [path + ".*" * prefix for path, prefix in promised if not output_exists(build.outpath, path, prefix)]
+    missing = [
+        path + ".*" * prefix for path, prefix in build.promised if not output_exists(build.outpath, path, prefix)
+    ]
     if missing:
-        raise MissingOutputs(str(build.dref), missing)
+        raise MissingOutputs(build.reference, missing)

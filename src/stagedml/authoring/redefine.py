@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection
 from typing import Any, ParamSpec, TypeVar, cast
 
 from stagedml.authoring import schema
-from stagedml.authoring.artifact import Artifact, bound
+from stagedml.authoring.artifact import Artifact, bound, is_artifact_type
 from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
 from stagedml.authoring.matchers import StageMatcher, latest
-from stagedml.authoring.pylightnix import Derivation, DRef, current_registry
-from stagedml.authoring.registry import Declaration, StageRegistry, caller
-from stagedml.authoring.stage import NotDeclaring, Override, OwnRealizer, Stage, overriding
+from stagedml.authoring.pylightnix import Derivation, DRef
+from stagedml.authoring.realized import MustBeThere, require
+from stagedml.authoring.registry import Declaration, caller
+from stagedml.authoring.stage import Override, OwnRealizer, Stage, declaring, overriding
 from stagedml.core import config as configs
 from stagedml.core.config import Config
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_rref
@@ -68,17 +69,24 @@ def redefine(
 
     Raises:
         InvalidArguments: when called, if `new_config` leaves unknown names or values of wrong types.
-        CannotRedefine: when called, if the function does not return what one of our stages declared, or never calls
-            the stage that `at` names.
+        CannotRedefine: an argument is not what it should be; when called, if the function does not return what one of
+            our stages declared, or never calls the stage that `at` names.
     """
     name = getattr(stage, "__name__", repr(stage))
+    if not callable(stage):
+        raise CannotRedefine(name, "pass a stage function, not what it returned")
+    for argument, given in (("new_config", new_config), ("new_matcher", new_matcher)):
+        if given is not None and not callable(given):
+            raise CannotRedefine(name, f"{argument}={given!r} is no function")
+    if at is not None and not isinstance(at, Stage):
+        raise CannotRedefine(name, f"at={at!r} is no stage; name a function that is decorated with `@stage`")
     meant: Any = at or (stage if isinstance(stage, Stage) else None)
 
     @functools.wraps(stage)
     def variant(*args: P.args, **kwargs: P.kwargs) -> R:
         override = Override(new_config, new_matcher)
         if meant is None:
-            earlier = frozenset(_registry(name).declarations)
+            earlier = frozenset(declaring(name).declarations)
             return _redeclared(name, stage(*args, **kwargs), override, earlier)
         with overriding(meant, override):
             result = stage(*args, **kwargs)
@@ -90,7 +98,7 @@ def redefine(
 
 
 def _redeclared(name: str, result: R, override: Override, earlier: Collection[str]) -> R:
-    registry = _registry(name)
+    registry = declaring(name)
     original = registry.declarations.get(str(result)) if is_dref(result) else None
     if original is None or original.stage is None:
         raise CannotRedefine(name, "it does not return the reference of one stage; name the stage to change with `at=`")
@@ -100,16 +108,11 @@ def _redeclared(name: str, result: R, override: Override, earlier: Collection[st
         return cast(R, original.stage.declare(registry, given, matched))
     derivation = registry.withdraw(original)
     declared: object = original.stage.declare(registry, given, matched)
+    if isinstance(derivation.realizer, MustBeThere):
+        require(registry, str(declared))  # a variant of what must be there must be there
     if str(declared) != original.dref:
         registry.declare(original, derivation)  # others may need it; what nobody needs is never written
     return cast(R, declared)
-
-
-def _registry(name: str) -> StageRegistry:
-    registry = current_registry()
-    if not isinstance(registry, StageRegistry):
-        raise NotDeclaring(name)
-    return registry
 
 
 def pinned(rref: str, artifact: type[A]) -> A:
@@ -124,8 +127,10 @@ def pinned(rref: str, artifact: type[A]) -> A:
     Raises:
         NotInStore: there is no such realization.
     """
-    registry = _registry("pinned")
+    registry = declaring("pinned")
     source = parse_rref(rref)
+    if not is_artifact_type(artifact):
+        raise CannotPin(rref, repr(artifact), "give the artifact type that it holds, a class derived from Artifact")
     registry.store.path(source)
     config = _pinned_config(registry.store.config(source.derivation), rref, artifact)
     declaration = Declaration(
@@ -134,7 +139,8 @@ def pinned(rref: str, artifact: type[A]) -> A:
         exec_values={},
         config=config,
         text=configs.canonical(config),
-        dref=str(configs.reference(config)),
+        ref=configs.reference(config),
+        inputs=configs.inputs_of(config),
         matcher=latest(),
         caller=caller(),
     )

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.core import config as configs
 from stagedml.core.code import Code
 from stagedml.core.config import Config
-from stagedml.core.refs import parse_dref
+from stagedml.core.refs import DerivationRef, parse_dref
 from stagedml.errors import UsageError
 from stagedml.store.layout import CONFIG_FILE, DECLARING_STAGES
 from stagedml.store.objects import Store
@@ -51,15 +51,20 @@ class MatcherConflict(UsageError):
 class Declaration:
     """One derivation as it was declared here."""
 
-    stage: Stage[..., Any] | None  #: None for a pinned realization
+    stage: Stage[..., Any] | None  #: None for a pinned realization or a node
     parameters: dict[str, Any]  #: the checked values, references as artifacts
     exec_values: dict[str, Any]  #: what the call set; not part of the identity
     config: Config
     text: str
-    dref: str
+    ref: DerivationRef
+    inputs: tuple[str, ...]  #: the derivations that it refers to directly
     matcher: StageMatcher
     caller: str  #: file:line
     fingerprinted: Fingerprinted | None = None  #: None where no code is in the config
+    dref: str = field(init=False)  #: the reference as text
+
+    def __post_init__(self) -> None:
+        self.dref = str(self.ref)
 
     @property
     def code(self) -> Code | None:
@@ -73,6 +78,7 @@ class StageRegistry(Registry):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.declarations: dict[str, Declaration] = {}
+        self._fingerprinted: dict[Stage[..., Any], Fingerprinted | None] = {}
         self._staging: Path | None = None
         super().__init__(None)
 
@@ -113,6 +119,12 @@ class StageRegistry(Registry):
             return declared.config
         return self._foreign_config(dref) if DRef(dref) in self.builders else self.store.config_of(dref)
 
+    def fingerprinted(self, stage: Stage[..., Any]) -> Fingerprinted | None:
+        """The code behind a stage. It is read once in a registry: one `instantiate` sees one state of the sources."""
+        if stage not in self._fingerprinted:
+            self._fingerprinted[stage] = stage.fingerprinted()
+        return self._fingerprinted[stage]
+
     def declare(self, declaration: Declaration, derivation: Derivation) -> None:
         """Add a derivation. Declared once more, it keeps its place. Raises MatcherConflict."""
         earlier = self.declarations.get(declaration.dref)
@@ -139,12 +151,35 @@ class StageRegistry(Registry):
 
     def publish(self, targets: list[str]) -> list[Derivation]:
         """Write what the targets need to the store; returns it in an order in which inputs come first."""
+        needed = self._needed(targets)
+        for dref in needed:
+            declared = self.declarations.get(dref)
+            if declared is not None:
+                self.store.add_config(declared.text, declared.ref, declared.config)
+            else:
+                self.store.add_config(self._text(dref), parse_dref(dref))
+        return [self.builders[DRef(dref)] for dref in needed]
+
+    def _needed(self, targets: list[str]) -> list[str]:
+        """What the targets need, inputs first, as declarations are, but for some that `redefine` moved."""
+        wanted = set(targets)
+        declared = [str(dref) for dref in self.builders]
+        for dref in reversed(declared):
+            if dref in wanted:
+                wanted.update(self._inputs(dref))
+        found = [dref for dref in declared if dref in wanted]
+        done: set[str] = set()
+        for dref in found:
+            if not done.issuperset(self._inputs(dref)):
+                break
+            done.add(dref)
+        else:
+            if len(done) == len(wanted):
+                return found
         needed: dict[str, None] = {}
         for target in targets:
             self._visit(target, needed)
-        for dref in needed:
-            self.store.add_config(self._text(dref), parse_dref(dref))
-        return [self.builders[DRef(dref)] for dref in needed]
+        return list(needed)
 
     def _visit(self, target: str, needed: dict[str, None]) -> None:
         stack: list[tuple[str, Iterator[str]]] = [(target, iter(self._inputs(target)))]
@@ -166,7 +201,7 @@ class StageRegistry(Registry):
                 f"`instantiate`, or make one of its realizations an input with `pinned`"
             )
         declared = self.declarations.get(dref)
-        return configs.inputs_of(declared.config if declared else self._foreign_config(dref))
+        return declared.inputs if declared else configs.inputs_of(self._foreign_config(dref))
 
     def _foreign_config(self, dref: str) -> Config:
         import json

@@ -15,6 +15,7 @@ from typing import cast
 
 from stagedml.authoring.artifact import ConfigSource
 from stagedml.authoring.pylightnix import Path, StorageSettings, current_registry
+from stagedml.authoring.watching import tell
 from stagedml.settings import Settings, read_settings
 from stagedml.store.objects import Store
 
@@ -74,6 +75,7 @@ def using_store(store: Store) -> Iterator[Store]:
 
 def current_store() -> Store:
     """The store of the moment, else the default one, else the one that the environment names if it is there."""
+    tell("the store")
     store = _moment.get() or _default
     return store if store is not None else Store.open(read_settings(), create=False)
 
@@ -88,6 +90,7 @@ def current_source() -> ConfigSource:
 
 def store_of(storage: StorageSettings | None) -> Store:
     """The store behind Pylightnix's `S`; None stands for the current one."""
+    tell("the store")
     if storage is None:
         return current_store()
     if isinstance(storage, Storage):

@@ -23,7 +23,7 @@ import string
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -48,6 +48,7 @@ from stagedml.authoring.pylightnix import (
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
+from stagedml.authoring.watching import watching
 from stagedml.core import config as configs
 from stagedml.core.code import Code
 from stagedml.core.config import RESERVED, SELF, Config
@@ -61,6 +62,8 @@ A = TypeVar("A", bound=Artifact)
 T = TypeVar("T")
 
 _EXEC = "stagedml-exec"
+_BRACES = frozenset("{}")
+_REFERENCES = ("dref:", "rref:")
 #: `Exec[T]`: a parameter that says how a builder runs and is not part of what it builds.
 Exec = Annotated[T, _EXEC]
 
@@ -98,6 +101,14 @@ class NotDeclaring(UsageError):
 
     def __str__(self) -> str:
         return f"{self.stage} is a stage; declare it with `instantiate({self.stage}, ...)` or inside a stage function"
+
+
+def declaring(name: str) -> StageRegistry:
+    """The registry of the `instantiate` that is going on. Raises NotDeclaring."""
+    registry = current_registry()
+    if not isinstance(registry, StageRegistry):
+        raise NotDeclaring(name)
+    return registry
 
 
 class OutputPath(list[str]):
@@ -167,7 +178,7 @@ class Stage(Generic[P, A]):
         name_template: str,
         matcher: StageMatcher,
         deterministic: bool,
-        fixed_output: bool,
+        fixed_output: bool | Sequence[str],
         strict: bool = False,
         packages: str | None = None,
     ) -> None:
@@ -215,6 +226,11 @@ class Stage(Generic[P, A]):
         check_fields(self.artifact, self.annotations, self.__name__)
         for path in self.outputs.values():
             self._read_template("/".join(path[1:]))
+        self._prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
+        self._filled_outputs = {name for name, path in self.outputs.items() if _BRACES & set("/".join(path[1:]))}
+        self._is_name_filled = bool(_BRACES & set(self.name_template))
+        if unknown := [name for name in self._telling if name not in self.checks]:
+            self._refuse(f"fixed_output speaks of {', '.join(unknown)}, no parameter of it")
         if not self.name_template:
             self._refuse("give it a name: `@stage(..., name=...)`")
         for literal in self._read_template(self.name_template):
@@ -263,6 +279,13 @@ class Stage(Generic[P, A]):
         code = inspect.unwrap(self.builder).__code__
         raise InvalidStage(self.__name__, f"{code.co_filename}:{code.co_firstlineno}", problem)
 
+    @property
+    def _telling(self) -> Collection[str]:
+        """The parameters of a fixed output that say what the bytes are."""
+        return (
+            self.fixed_output if not isinstance(self.fixed_output, bool) else self.checks if self.fixed_output else ()
+        )
+
     # -- declaring -----------------------------------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
@@ -289,8 +312,9 @@ class Stage(Generic[P, A]):
                     )
                 parameters, more = self.check_arguments(changed)
                 exec_values |= more
-        fingerprinted = self.fingerprinted()
-        if fingerprinted is not None:
+        own = registry if isinstance(registry, StageRegistry) else None
+        fingerprinted = own.fingerprinted(self) if own else self.fingerprinted()
+        if fingerprinted is not None and fingerprinted.code.unfollowed:
             fingerprinted.tell(self.__name__, strict=self.strict)
         config = self.config(parameters, fingerprinted.code if fingerprinted else None)
         text = configs.canonical(config)
@@ -300,7 +324,8 @@ class Stage(Generic[P, A]):
             exec_values=exec_values,
             config=config,
             text=text,
-            dref=str(configs.reference(config)),
+            ref=configs.reference(config, text),
+            inputs=configs.inputs_of(config),
             matcher=matcher,
             caller=registries.caller(),
             fingerprinted=fingerprinted,
@@ -312,7 +337,7 @@ class Stage(Generic[P, A]):
             origin = registry
         else:
             origin = store_of(registry.S)
-            origin.add_config(text, parse_dref(declaration.dref))
+            origin.add_config(text, declaration.ref, config)
             registry.builders[DRef(declaration.dref)] = derivation
         return cast(A, bound(self.artifact, declaration.dref, origin))
 
@@ -338,7 +363,9 @@ class Stage(Generic[P, A]):
             except schema.Mismatch as error:
                 problems.extend(error.problems)
             else:
-                problems.extend(configs.problems_of(value, name))
+                kind = type(value)
+                if not (kind is int or kind is bool or value is None or (kind is str and value[:5] not in _REFERENCES)):
+                    problems.extend(configs.problems_of(value, name))
                 parameters[name] = value
         for name, value in given.items():
             if name in self.outputs:
@@ -373,13 +400,17 @@ class Stage(Generic[P, A]):
         own: dict[str, Any] = {} if code is None else {"code": code.digest}
         if code is not None and code.packages:
             own["packages"] = dict(code.packages)
-        prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
-        if prefixes:
-            own["prefixes"] = prefixes
+        if self._prefixes:
+            own["prefixes"] = list(self._prefixes)
         config: Config = {name: _plain(value) for name, value in parameters.items()}
         for output_name, path in self.outputs.items():
-            config[output_name] = [SELF, *_checked_parts(self._filled("/".join(path[1:]), parameters))]
-        name = self._filled(self.name_template, parameters)
+            parts = path[1:]
+            if output_name in self._filled_outputs:
+                parts = [*_checked_parts(self._filled("/".join(parts), parameters))]
+            config[output_name] = [SELF, *parts]
+        name = self.name_template
+        if self._is_name_filled:
+            name = self._filled(name, parameters)
         if not is_valid_name(name):
             self._refuse(f"its name comes out as {name!r}; {_NAMES}")
         config["name"] = name
@@ -392,12 +423,40 @@ class Stage(Generic[P, A]):
         except (ValueError, TypeError) as error:
             self._refuse(f"{template!r} cannot be filled in: {error}")
 
+    def view(self, config: Config, source: ConfigSource) -> Any:
+        """What the builder is given by a config: of each input its declared fields beside the reference.
+
+        Of a fixed output what says what the bytes are, and where they lie.
+        """
+        if self.fixed_output:
+            code = inspect.unwrap(self.builder)
+            own = {"fixed": f"{code.__module__}.{code.__qualname__}", "outputs": list(self.outputs)}
+            return {**own, **{name: config[name] for name in (*self._telling, *self.outputs)}}
+        seen: dict[tuple[str, type[Artifact]], None] = {}
+        for name in sorted(self.annotations):
+            _see(_typed(config[name], self.annotations[name], source), seen)
+        inputs = []
+        pending = list(seen)
+        while pending:
+            dref, kind = pending.pop(0)
+            further: dict[tuple[str, type[Artifact]], None] = {}
+            value = bound(kind, dref, source)
+            fields = {name: getattr(value, name) for name in sorted(kind.artifact_fields)}
+            for field in fields.values():
+                _see(field, further)
+            inputs.append([dref, _plain(fields)])
+            pending += [one for one in further if one not in seen]
+            seen |= further
+        return {"own": config, "inputs": inputs}
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def arguments(self, build: Build) -> dict[str, Any]:
         """What the builder is called with, read back from the config of the derivation being built."""
         config = build.config
-        values = {name: _typed(config[name], annotation, build.store) for name, annotation in self.annotations.items()}
+        values = {
+            name: _typed(config[name], annotation, build.config_source) for name, annotation in self.annotations.items()
+        }
         return {**values, **build.rarg}
 
     def run(self, build: Build) -> tuple[float, float]:
@@ -407,7 +466,8 @@ class Stage(Generic[P, A]):
             MissingOutputs: it did not write what the stage promises.
         """
         started = mark_start(build.outpath)
-        self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
+        with watching(build.note):
+            self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
         check_outputs(build)
         return started, mark_stop(build.outpath)
 
@@ -427,6 +487,19 @@ class OwnRealizer(abc.ABC):
     @abc.abstractmethod
     def run(self, build: Build) -> tuple[float, float]:
         """Fill `build.outpath`, which exists and is empty; returns start and stop, seconds since the epoch."""
+
+    @property
+    def code(self) -> Code | None:
+        """The code behind it, as it was when it was declared; None where no code is in the config."""
+        return None
+
+    def view(self, source: ConfigSource) -> Any:
+        """What the builder is given, as `core.adoption.key_of` takes it; None if nothing of it may be adopted."""
+        return None
+
+    def beyond(self, build: Build) -> tuple[str, ...]:
+        """What the builder read, after it ran, that is not in the view."""
+        return build.reads
 
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The Exec values of a build: given at `realize` over declared over default. Raises InvalidArguments."""
@@ -474,6 +547,16 @@ class StageRealizer(OwnRealizer):
         fingerprinted.check_ran()
         return times
 
+    @property
+    def code(self) -> Code | None:
+        return self.declaration.code
+
+    def view(self, source: ConfigSource) -> Any:
+        return self.stage.view(self.declaration.config, source)
+
+    def beyond(self, build: Build) -> tuple[str, ...]:
+        return () if self.stage.fixed_output else build.reads
+
     def exec_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in given if name not in self.stage.exec_checks]
         if unknown:
@@ -490,7 +573,7 @@ def stage(
     name: str,
     matcher: StageMatcher | None = None,
     deterministic: bool = True,
-    fixed_output: bool = False,
+    fixed_output: bool | Sequence[str] = False,
     strict: bool = False,
     packages: str | None = None,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
@@ -502,6 +585,7 @@ def stage(
         matcher: which realizations stand for it; default `latest()`.
         deterministic: whether a rebuild gives the same bytes; False warns whoever would delete a realization.
         fixed_output: the parameters say what the bytes are, as the checksum of a download does; the code is in no hash.
+            The names of those that say it, if others, such as a URL, only help to get there.
         strict: refuse to declare code that reaches what cannot be followed, instead of warning of it.
         packages: how installed packages that the code imports count: `none`; `direct`: these, by major and minor
             version; `lock`: these and all that they require, by exact version. Default is `STAGEDML_PACKAGES`.
@@ -518,6 +602,15 @@ def stage(
         return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages)
 
     return decorate
+
+
+def _see(value: Any, seen: dict[tuple[str, type[Artifact]], None]) -> None:
+    """Note the artifacts in a value, in their order."""
+    if isinstance(value, Artifact):
+        seen[str.__str__(value), type(value)] = None
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _see(item, seen)
 
 
 def _plain(value: Any) -> Any:

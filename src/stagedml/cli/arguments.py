@@ -15,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = _Verbs(top)
     _realizing(verbs)
     _looking(verbs)
+    _asking(verbs)
     _collection(verbs)
     _space(verbs)
     _archives(verbs)
@@ -85,6 +86,32 @@ def _looking(verbs: _Verbs) -> None:
     )
     sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
     sub.add_argument("--repair", action="store_true", help="move what is damaged to quarantine, to be built anew")
+
+
+def _asking(verbs: _Verbs) -> None:
+    """The verbs that tell why something is as it is, and the one that answers for it."""
+    sub = verbs.add(
+        "why",
+        "say why a realization was built, or why a stage would be",
+        "Of a reference, or the name of a stage as ls shows it, it tells the past; of a stage and its arguments, as "
+        "of realize, what would happen. A line for each event, causes first.",
+    )
+    sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
+    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub = verbs.add(
+        "diff", "say what differs between two realizations", "Config, code, packages, inputs, metrics, files."
+    )
+    sub.add_argument("old", metavar="OLD", help="as of show")
+    sub.add_argument("new", metavar="NEW", help="as of show")
+    sub = verbs.add(
+        "bless",
+        "declare that a stage makes what an older realization holds",
+        "The next realize adopts it, where its inputs hold the same contents, and why always says so.",
+    )
+    sub.add_argument("old", metavar="REF", help="as of show, or a dref")
+    sub.add_argument("stage", help="as of realize")
+    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
 
 
 def _collection(verbs: _Verbs) -> None:

@@ -21,8 +21,10 @@ EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 #: verb -> module of this package, and the function in it. What that needs is imported when it is asked for.
 _WHERE = {
+    "bless": ("why", "run_bless"),
     "copy": ("archive", "run_copy"),
     "dedup": ("space", "run_dedup"),
+    "diff": ("why", "run_diff"),
     "du": ("space", "run_du"),
     "export": ("archive", "run_export"),
     "gc": ("gc", "run_gc"),
@@ -34,6 +36,7 @@ _WHERE = {
     "roots": ("gc", "run_roots"),
     "show": ("inspect", "run_show"),
     "verify": ("verify", "run"),
+    "why": ("why", "run_why"),
     "why-alive": ("gc", "run_why_alive"),
 }
 

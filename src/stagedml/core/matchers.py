@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stagedml.errors import BuildError, UsageError
 
@@ -29,8 +29,7 @@ class MetricMissing(BuildError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One realization, as a matcher sees it."""
 
     rref: str
@@ -76,6 +75,8 @@ class Latest:
         return self.n - coverage(candidates)
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        if self.n == 1 == len(candidates):
+            return (candidates[0].rref,)
         if coverage(candidates) < self.n:
             return None
         newest = sorted(candidates, key=lambda c: (c.started, c.rref), reverse=True)[: self.n]
@@ -96,6 +97,8 @@ class Best:
 
     def __post_init__(self) -> None:
         _require_positive("best", "of", self.of)
+        _require_name("best", "metric", self.metric, "eval_accuracy")
+        _require_name("best", "file", self.file, "metrics.json")
 
     @property
     def instances(self) -> int:
@@ -151,6 +154,11 @@ class Every:
         return tuple(sorted(candidate.rref for candidate in candidates)) or None
 
 
-def _require_positive(matcher: str, argument: str, value: int) -> None:
-    if value < 1:
-        raise UsageError(f"{matcher}({argument}={value}): {argument} must be at least 1")
+def _require_positive(matcher: str, argument: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{matcher}({argument}={value!r}): {argument} must be a whole number, at least 1")
+
+
+def _require_name(matcher: str, argument: str, value: object, example: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{matcher}({argument}={value!r}): {argument} must be a name, such as {example!r}")

@@ -66,6 +66,11 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
     return stage
 
 
+def knows_stage(text: str, catalogue: str) -> bool:
+    """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue."""
+    return ":" in text or _is_stage(getattr(importlib.import_module(catalogue), text, None))
+
+
 def _is_stage(value: object) -> bool:
     return isinstance(value, Stage) or inspect.isfunction(value)
 

@@ -65,6 +65,9 @@ class LineObserver(Observer):
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         self._say(dref, f"done in {seconds:.1f} s")
 
+    def adopted(self, dref: str, rref: str, source: str) -> None:
+        self._say(dref, f"adopted {parse_rref(source).rhash[:6]} instead of being built")
+
     def failed(self, dref: str, error: BaseException) -> None:
         self._say(dref, f"failed: {type(error).__name__}")
 
@@ -130,6 +133,10 @@ class TerminalObserver(Observer):
 
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         self._forget(dref)
+
+    def adopted(self, dref: str, rref: str, source: str) -> None:
+        text = f"{parse_dref(dref).name}: adopted {parse_rref(source).rhash[:6]} instead of being built"
+        self._display().console.print(text, markup=False, highlight=False)
 
     def failed(self, dref: str, error: BaseException) -> None:
         self._forget(dref)

@@ -31,6 +31,9 @@ class Observer:
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         """A realization was published."""
 
+    def adopted(self, dref: str, rref: str, source: str) -> None:
+        """A realization was published whose files are those of another one, instead of being built."""
+
     def failed(self, dref: str, error: BaseException) -> None:
         """A builder failed or was interrupted."""
 

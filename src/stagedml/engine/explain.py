@@ -2,62 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from stagedml.core.plan import Cause
-from stagedml.core.refs import DerivationRef, is_dref, parse_dref
-from stagedml.store.objects import Store
+from stagedml.core import differences
+from stagedml.core.code import Code
+from stagedml.core.config import Config
+from stagedml.core.plan import Cause, Reason
+from stagedml.core.refs import DerivationRef, RealizationRef, parse_folder
+from stagedml.store.metadata import Metadata, UnreadableMetadata
+from stagedml.store.objects import DamagedFile, NotInStore, Store
+
+_MOST_COMPARED = 32  #: of the namesakes in which more than one field differs, those built last
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a derivation has nothing that could be reused.
+
+    Attributes:
+        reasons: what counts most first.
+        since: what it is compared with, if there is anything.
+        only_inputs: whether nothing but its inputs are others.
+        seconds: how long the build took that it is compared with.
+    """
+
+    reasons: tuple[Reason, ...]
+    since: RealizationRef | None = None
+    only_inputs: bool = False
+    seconds: float | None = None
 
 
 class Explainer:
-    """Compares a derivation with its namesakes in the store, which is listed once, when first asked."""
+    """Compares derivations with their namesakes, as they were in the store when this object was made.
+
+    A namesake in which one field differs is found by a table of all fields but one, so the cost grows with the number
+    of namesakes and of derivations, not with their product.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._namesakes: dict[str, list[DerivationRef]] | None = None
+        self._namesakes: dict[str, _Namesakes] = {}
+        self._folders: dict[str, list[DerivationRef]] | None = None
 
-    def first_build(self, ref: DerivationRef) -> tuple[Cause, str]:
-        """The cause of building a derivation that has no realization, and the difference in a few words."""
+    def first_build(self, ref: DerivationRef, code: Code | None) -> Explanation:
+        """Why a derivation is built that has no realization, and none to adopt."""
         if self.store.is_quarantined(ref):
-            return Cause.BYTES_MISSING, "what there was is in quarantine"
+            return Explanation((Reason(Cause.BYTES_MISSING, "what there was is in quarantine"),))
         config = self.store.config(ref)
-        nearest: list[str] | None = None
-        for other in self._namesakes_of(ref):
-            found = differences(self.store.config(other), config)
-            if (nearest is None or len(found) < len(nearest)) and self.store.realizations(other):
-                nearest = found
-        if not nearest:
-            return Cause.FIRST_BUILD, "first build"
-        if nearest == ["code"]:
-            return Cause.CODE, "its code changed"
-        inputs = [field for field in nearest if field.startswith("input ")]
-        return (Cause.INPUT if len(inputs) == len(nearest) else Cause.CONFIG), ", ".join(nearest)
+        near = self._of(ref.name).nearest(ref, config)
+        if near is None:
+            return Explanation((Reason(Cause.FIRST_BUILD),))
+        other, since = near
+        theirs = self.store.config(other)
+        found = differences.reasons(theirs, config, self.store.code(other), code)
+        return Explanation(
+            found or (Reason(Cause.FIRST_BUILD),),
+            since,
+            bool(found) and all(reason.cause is Cause.INPUT for reason in found),
+            seconds_of(self.store, since),
+        )
 
-    def _namesakes_of(self, ref: DerivationRef) -> list[DerivationRef]:
-        if self._namesakes is None:
-            self._namesakes = {}
-            for other in self.store.derivations():
-                self._namesakes.setdefault(other.name, []).append(other)
-        return [other for other in self._namesakes.get(ref.name, []) if other != ref]
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two configs, in a few words each; `code` for the fingerprint."""
-    found = []
-    for field in sorted({*before, *after}):
-        old, new = before.get(field), after.get(field)
-        if old == new:
-            continue
-        if field == "stagedml":
-            found.append("code")
-        elif isinstance(new, str) and is_dref(old) and is_dref(new):
-            found.append(f"input {field}: another {parse_dref(new).name}")
-        else:
-            found.append(f"{field} {_short(old)} -> {_short(new)}")
-    return found
+    def _of(self, name: str) -> _Namesakes:
+        if self._folders is None:
+            self._folders = {}
+            for other in _derivations_with_metadata(self.store):
+                self._folders.setdefault(other.name, []).append(other)
+        if name not in self._namesakes:
+            self._namesakes[name] = _Namesakes(self.store, self._folders.get(name, ()))
+        return self._namesakes[name]
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _derivations_with_metadata(store: Store) -> Iterator[DerivationRef]:
+    """Those of which realizations of ours were built; listing them looks into no folder."""
+    try:
+        names = os.listdir(store.layout.metadata)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if (ref := parse_folder(name)) is not None:
+            yield ref
+
+
+class _Namesakes:
+    """The derivations of one name that were built earlier, those built last first."""
+
+    def __init__(self, store: Store, refs: Iterable[DerivationRef]) -> None:
+        self.store = store
+        self._fields: dict[DerivationRef, dict[str, str]] = {}
+        self._by_all_but_one: dict[int, list[DerivationRef]] = {}
+        for ref in sorted(refs, key=self._built, reverse=True):
+            try:
+                fields = differences.own_fields(store.config(ref))
+            except (NotInStore, DamagedFile):
+                continue
+            self._fields[ref] = fields
+            for key in _keys(fields):
+                alike = self._by_all_but_one.setdefault(key, [])
+                if len(alike) < _MOST_COMPARED:
+                    alike.append(ref)
+
+    def nearest(self, ref: DerivationRef, config: Config) -> tuple[DerivationRef, RealizationRef] | None:
+        """The one with the fewest fields that differ, then inputs; of several the one built last."""
+        if not self._fields:
+            return None
+        fields = differences.own_fields(config)
+        alike = dict.fromkeys(one for key in _keys(fields) for one in self._by_all_but_one.get(key, ()))
+        for others in (alike, itertools.islice(self._fields, _MOST_COMPARED)):
+            ranked = [
+                (_distance(self._fields[one], fields), _distance(self.store.config(one), config), place, one)
+                for place, one in enumerate(others)
+            ]
+            for *_, other in sorted(ranked):
+                if other != ref and (since := latest_realization(self.store, other)) is not None:
+                    return other, since
+        return None
+
+    def _built(self, ref: DerivationRef) -> tuple[float, str]:
+        try:
+            return os.stat(self.store.layout.metadata / ref.folder).st_mtime, ref.dhash
+        except FileNotFoundError:
+            return 0.0, ref.dhash
+
+
+def _keys(fields: Mapping[str, str]) -> list[int]:
+    """What fields have in common with others that are the same, or lack one, or differ in one: all, and all but one."""
+    hashes = [hash(item) for item in fields.items()]
+    whole = 0
+    for value in hashes:
+        whole ^= value
+    return [whole, *(whole ^ value for value in hashes)]
+
+
+def _distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(one.get(name) != other.get(name) for name in {*one, *other})
+
+
+def latest_realization(store: Store, ref: DerivationRef) -> RealizationRef | None:
+    """The realization of a derivation that was built last, of those with metadata."""
+    found = [(known.started, str(one), one) for one in store.realizations(ref) if (known := _known(store, one))]
+    return max(found)[2] if found else None
+
+
+def seconds_of(store: Store, ref: RealizationRef) -> float | None:
+    """How long a realization took to build, the mean of all its builds."""
+    known = _known(store, ref)
+    taken = [build.stopped - build.started for build in known.builds] if known is not None else []
+    return sum(taken) / len(taken) if taken else None
+
+
+def _known(store: Store, ref: RealizationRef) -> Metadata | None:
+    try:
+        return store.metadata(ref)
+    except UnreadableMetadata:
+        return None

@@ -219,12 +219,13 @@ def linkrref(rref: str, link: str | os.PathLike[str] | None = None) -> str:
         CannotLink: it cannot be made there.
     """
     ref = parse_rref(rref)
-    return str(roots.add_link(current_store(), os.fspath(link) if link is not None else ref.name, ref))
+    return str(roots.add_link(current_store(), ref.name if link is None else roots.as_place(link), ref))
 
 
 def linkrrefs(rrefs: Iterable[str], folder: str = "") -> list[str]:
     """Link to several realizations: `<folder>/<name of the stage>`; equal names get the start of the hash as well."""
     refs = [parse_rref(rref) for rref in rrefs]
+    inside = roots.as_place(folder) if folder else ""
     names = [ref.name for ref in refs]
     links = [ref.name if names.count(ref.name) == 1 else f"{ref.name}-{ref.rhash[:8]}" for ref in refs]
-    return [linkrref(str(ref), os.path.join(folder, link)) for ref, link in zip(refs, links, strict=True)]
+    return [linkrref(str(ref), os.path.join(inside, link)) for ref, link in zip(refs, links, strict=True)]

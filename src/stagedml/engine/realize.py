@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
-from stagedml.authoring.instantiate import Instantiated
+from stagedml.authoring.instantiate import Instantiated, references_in
 from stagedml.authoring.matchers import StageMatcher
-from stagedml.authoring.pylightnix import Closure, Derivation, RRef
+from stagedml.authoring.pylightnix import Closure, RRef
+from stagedml.authoring.realized import MustBeThere, stage_behind
 from stagedml.authoring.session import Storage, store_of
 from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
 from stagedml.core import config as configs
-from stagedml.core.plan import Plan
+from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
 from stagedml.core.refs import is_dref, parse_dref, parse_rref
 from stagedml.engine.console import default_observer
 from stagedml.engine.events import Observer
-from stagedml.engine.run import ForeignMatcher, Node, Run
+from stagedml.engine.nodes import ForeignMatcher, Node
+from stagedml.engine.run import Run
 from stagedml.errors import UsageError
 from stagedml.settings import read_settings
 from stagedml.store import roots
@@ -29,16 +32,20 @@ Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
 Force: TypeAlias = "bool | Stage[..., Any] | str | Iterable[Stage[..., Any] | str]"
 
 
-def _prepare(
+def prepare(
     target: Target[Any],
     *,
-    force: Force,
-    args: Mapping[str, Any] | None,
-    instances: int,
-    offline: bool | None,
-    observer: Observer | None,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    instances: int | None = None,
+    offline: bool | None = None,
+    observer: Observer | None = None,
 ) -> tuple[Any, Run]:
+    """The result of a closure, and its run. Raises UsageError."""
     passed: Any = target  # whoever checks no types passes other things, too
+    count: object = instances
+    if count is not None and (type(count) is not int or count < 1):
+        raise UsageError(f"instances={count!r}: ask for a whole number, at least one")
     if isinstance(passed, Closure):
         result, closure = passed.result, passed
     elif isinstance(passed, tuple) and len(passed) == 2 and isinstance(passed[1], Closure):
@@ -46,50 +53,70 @@ def _prepare(
     else:
         raise UsageError(f"{target!r} cannot be realized; pass what `instantiate(stage, ...)` returned")
     store = store_of(closure.S)
-    targets = tuple(str(dref) for dref in closure.targets)
-    storage = Storage.of(store)
-    nodes = []
-    for derivation in _needed(closure, store):
-        ref = parse_dref(derivation.dref)
-        matcher = derivation.matcher
-        nodes.append(
-            Node(
-                ref=ref,
-                derivation=derivation,
-                inputs=configs.inputs_of(store.config(ref)),
-                matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
-                forced=False,
-                instances=instances if str(ref) in targets else 0,
-            )
-        )
+    targets = dict.fromkeys(str(dref) for dref in closure.targets)
+    nodes = _nodes(closure, store)
+    if instances is not None:
+        for node in nodes:
+            node.instances = instances if node.dref in targets else 0
     _force(nodes, targets, force)
     settings = read_settings()
     return result, Run(
         store=store,
         nodes=nodes,
-        targets=targets,
-        arguments=_arguments(nodes, args or {}),
+        targets=tuple(targets),
+        arguments=_arguments(nodes, args) if args else {},
         offline=settings.offline if offline is None else offline,
         mirrors=settings.mirrors,
         observer=observer or default_observer(),
     )
 
 
-def _needed(closure: Closure, store: Store) -> list[Derivation]:
+def _nodes(closure: Closure, store: Store) -> list[Node]:
     """The derivations behind the targets, inputs first; a registry of Pylightnix's may hold others as well."""
     needed = {str(dref) for dref in closure.targets}
+    storage = Storage.of(store)
+    nodes = []
     for derivation in reversed(closure.derivations):
-        if derivation.dref in needed:
-            needed.update(configs.inputs_of(store.config_of(derivation.dref)))
-    return [derivation for derivation in closure.derivations if derivation.dref in needed]
+        if derivation.dref not in needed:
+            continue
+        realizer, matcher = derivation.realizer, derivation.matcher
+        if isinstance(realizer, StageRealizer):
+            ref, inputs, config = (
+                realizer.declaration.ref,
+                realizer.declaration.inputs,
+                realizer.declaration.config,
+            )
+        else:
+            ref = parse_dref(derivation.dref)
+            config = store.config(ref)
+            inputs = configs.inputs_of(config)
+        needed.update(inputs)
+        nodes.append(
+            Node(
+                ref=ref,
+                dref=str(ref),
+                derivation=derivation,
+                inputs=inputs,
+                outputs=tuple(configs.outputs_of(config).values()),
+                matcher=matcher.rule if isinstance(matcher, StageMatcher) else ForeignMatcher(matcher, storage),
+            )
+        )
+    nodes.reverse()
+    return nodes
 
 
-def _force(nodes: Iterable[Node], targets: Sequence[str], force: Force) -> None:
+def _force(nodes: Iterable[Node], targets: Collection[str], force: Force) -> None:
+    if not force:
+        return
     if isinstance(force, bool):
         for node in nodes:
-            node.forced = force and node.dref in targets
+            node.forced = node.dref in targets
         return
-    for what in [force] if isinstance(force, (str, Stage)) else force:
+    passed: Any = force  # whoever checks no types passes other things, too
+    named = list(passed) if isinstance(passed, Iterable) and not isinstance(passed, str) else [passed]
+    if not all(isinstance(what, (str, Stage)) for what in named):
+        raise UsageError(f"force={force!r}: pass True, or stages, their names or references, one or several")
+    for what in named:
         meant = [node for node in nodes if _is_meant(node, what)]
         if not meant:
             names = ", ".join(sorted({node.ref.name for node in nodes}))
@@ -101,38 +128,34 @@ def _force(nodes: Iterable[Node], targets: Sequence[str], force: Force) -> None:
 def _is_meant(node: Node, what: Stage[..., Any] | str) -> bool:
     if isinstance(what, str):
         return what in (node.dref, node.ref.name)
-    realizer = node.derivation.realizer
-    return isinstance(realizer, StageRealizer) and realizer.stage is what
+    return stage_behind(node.derivation) is what
 
 
 def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Exec values for each derivation. Plain names go to every stage that has them, references to one derivation."""
+    if not isinstance(args, Mapping):
+        raise UsageError(f"args={args!r}: wanted a dict of Exec values, or of references and such dicts")
     given: dict[str, dict[str, Any]] = {}
     by_dref = {node.dref: node for node in nodes}
+    foreign = any(not isinstance(node.derivation.realizer, OwnRealizer) for node in nodes)
+    stages = {node.dref: stage for node in nodes if (stage := stage_behind(node.derivation)) is not None}
     for name, value in args.items():
         if name in by_dref:
             if not isinstance(value, Mapping):
                 raise UsageError(f"args: {name}: wanted a dict of Exec values, got {value!r}")
             given.setdefault(name, {}).update(value)
             continue
-        takers = [
-            node
-            for node in nodes
-            if isinstance(node.derivation.realizer, StageRealizer)
-            and name in node.derivation.realizer.stage.exec_checks
-        ]
+        if is_dref(name):
+            raise UsageError(f"args: {name} is not in this closure, which holds {', '.join(sorted(by_dref))}")
+        takers = [dref for dref, stage in stages.items() if name in stage.exec_checks]
         if not takers:
-            known = {
-                exec_name
-                for node in nodes
-                if isinstance(node.derivation.realizer, StageRealizer)
-                for exec_name in node.derivation.realizer.stage.exec_checks
-            }
+            known = sorted({exec_name for stage in stages.values() for exec_name in stage.exec_checks})
             raise UsageError(
-                f"args: no stage here has an Exec parameter {name!r}; there are: {', '.join(sorted(known))}"
+                f"args: no stage here has an Exec parameter {name!r}; there are: {', '.join(known) or 'none'}"
+                + "; a stage of Pylightnix's own takes `args={reference: {...}}`" * foreign
             )
-        for node in takers:
-            given.setdefault(node.dref, {}).setdefault(name, value)
+        for dref in takers:
+            given.setdefault(dref, {}).setdefault(name, value)
     for node in nodes:
         if node.dref in given and isinstance(node.derivation.realizer, OwnRealizer):
             node.derivation.realizer.exec_arguments(given[node.dref])
@@ -141,8 +164,25 @@ def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict
 
 def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Plan:
     """What `realize` would do, and why; nothing is built."""
-    _, run = _prepare(target, force=force, args=None, instances=instances, offline=None, observer=Observer())
-    return run.plan()
+    _, run = prepare(target, force=force, instances=instances or None, observer=Observer())
+    return _drawn(run)
+
+
+def _drawn(run: Run) -> Plan:
+    """The plan to be shown; it says of what `realize` would refuse to build that it would."""
+    drawn = run.plan()
+    refused = {node.dref for node in run.nodes if isinstance(node.derivation.realizer, MustBeThere)}
+    steps = [
+        dataclasses.replace(step, reasons=(_refusal(step), *step.reasons))
+        if step.verdict is Verdict.BUILD and step.dref in refused
+        else step
+        for step in drawn.steps
+    ]
+    return dataclasses.replace(drawn, steps=tuple(steps))
+
+
+def _refusal(step: PlanStep) -> Reason:
+    return Reason(step.cause or Cause.FIRST_BUILD, "refused, as `realized` says")
 
 
 @overload
@@ -198,25 +238,28 @@ def realize(
         MatcherUnsatisfied: what was built is not what a matcher wants.
         CannotLink: the link cannot be made; this is looked at before anything is built.
     """
-    result, run = _prepare(target, force=force, args=args, instances=0, offline=offline, observer=observer)
-    _one_target(run, result)
-    if link is not None:
-        roots.place_of(run.store, os.fspath(link))
+    result, run = prepare(target, force=force, args=args, offline=offline, observer=observer)
+    one_target(run, result)
+    place = None if link is None else roots.as_place(link)
+    if place is not None:
+        roots.place_of(run.store, place)
     if dry_run:
-        return run.plan()
+        return _drawn(run)
     run.realize()
-    rref = _one_result(run)
-    if link is not None:
-        roots.add_link(run.store, os.fspath(link), parse_rref(rref))
+    rref = one_result(run)
+    if place is not None:
+        roots.add_link(run.store, place, parse_rref(rref))
     return rref
 
 
-def _one_target(run: Run, result: Any) -> None:
+def one_target(run: Run, result: Any) -> None:
+    """Make sure that a closure has one result. Raises UsageError."""
     if len(run.targets) != 1:
         raise UsageError(f"this closure has {len(run.targets)} results, {result!r}; use `realize_many`")
 
 
-def _one_result(run: Run) -> RRef:
+def one_result(run: Run) -> RRef:
+    """The realization of the one target of a run that is over. Raises UsageError where there are several."""
     rrefs = run.chosen[run.targets[0]]
     if len(rrefs) != 1:
         raise UsageError(f"{run.targets[0]} has {len(rrefs)} realizations by its matcher; use `realize_many`")
@@ -229,9 +272,9 @@ def tryrealize(target: Target[Any]) -> RRef | None:
     Raises:
         UsageError: the target has several results, or its matcher takes several realizations.
     """
-    result, run = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
-    _one_target(run, result)
-    return _one_result(run) if run.reuse() else None
+    result, run = prepare(target, observer=Observer())
+    one_target(run, result)
+    return one_result(run) if run.reuse() else None
 
 
 def lrealize(
@@ -245,8 +288,9 @@ def lrealize(
 ) -> RRef:
     """As `realize`, and keep the result by a link below the experiments folder; default the name of the stage."""
     if link is None:
-        result, _ = _prepare(target, force=False, args=None, instances=0, offline=None, observer=Observer())
-        link = parse_dref(result).name if is_dref(result) else "result"
+        result, run = prepare(target, observer=Observer())
+        one_target(run, result)
+        link = parse_dref(run.targets[0]).name
     return realize(target, force=force, args=args, offline=offline, link=link, observer=observer)
 
 
@@ -270,25 +314,20 @@ def realize_many(
     Returns:
         the stage function's result with every reference replaced by the list of its realizations.
     """
-    if instances is not None and instances < 1:
-        raise UsageError(f"instances={instances}: ask for at least one")
-    result, run = _prepare(target, force=force, args=args, instances=instances or 0, offline=offline, observer=observer)
-    if link is not None:
-        roots.place_of(run.store, os.fspath(link))
+    result, run = prepare(target, force=force, args=args, instances=instances, offline=offline, observer=observer)
+    place = None if link is None else roots.as_place(link)
+    if place is not None:
+        roots.place_of(run.store, place)
     run.realize()
-    found: list[RRef] = []
-
-    def realized(dref: str) -> list[RRef]:
-        rrefs = run.instances_of(dref, instances) if instances else [RRef(rref) for rref in run.chosen[dref]]
-        found.extend(rrefs)
-        return rrefs
-
-    replaced = _replace(result, realized)
-    if link is not None:
-        for index, rref in enumerate(found):
-            place = os.fspath(link) if len(found) == 1 else f"{os.fspath(link)}-{index}"
-            roots.add_link(run.store, place, parse_rref(rref))
-    return replaced
+    found = {
+        dref: run.instances_of(dref, instances) if instances else [RRef(rref) for rref in run.chosen[dref]]
+        for dref in dict.fromkeys(references_in(result))
+    }
+    if place is not None:
+        linked = [rref for rrefs in found.values() for rref in rrefs]
+        for index, rref in enumerate(linked):
+            roots.add_link(run.store, place if len(linked) == 1 else f"{place}-{index}", parse_rref(rref))
+    return _replace(result, lambda dref: list(found[dref]))
 
 
 def _replace(value: Any, realized: Callable[[str], list[RRef]]) -> Any:

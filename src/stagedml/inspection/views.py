@@ -31,7 +31,7 @@ class RealizationLine:
 
     rref: str
     name: str
-    built: float | None  #: when it was last built, seconds since the epoch
+    built: float | None  #: when it was last built or adopted, seconds since the epoch
     seconds: float | None  #: how long that took
     size_bytes: int | None
     instances: tuple[int, ...]
@@ -77,7 +77,7 @@ def _line(ref: RealizationRef, known: Metadata | None, store: Store) -> Realizat
         return RealizationLine(str(ref), ref.name, store.started(ref) or None, None, None, ())
     last = max(known.builds, key=lambda build: build.started)
     seconds = last.stopped - last.started
-    return RealizationLine(str(ref), ref.name, last.started, seconds, known.size_bytes, known.instances)
+    return RealizationLine(str(ref), ref.name, known.started, seconds, known.size_bytes, known.instances)
 
 
 def _metadata(store: Store, ref: RealizationRef) -> Metadata | None:
@@ -111,6 +111,11 @@ def show(store: Store, ref: RealizationRef) -> RealizationView:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def hash_of(ref: str) -> str:
+    """The hash that tells a reference from others of its kind; nothing of nothing."""
+    return ref[5:37]
 
 
 def find(store: Store, text: str) -> RealizationRef:

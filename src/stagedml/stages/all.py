@@ -15,12 +15,15 @@ from stagedml.authoring.build import Build
 from stagedml.authoring.instantiate import instantiate
 from stagedml.authoring.lens import mklens, rref2dref, rref2path
 from stagedml.authoring.matchers import best, every, exactly, latest
+from stagedml.authoring.nodes import mknode
 from stagedml.authoring.pylightnix import DRef, RefPath, RRef
+from stagedml.authoring.realized import realized
 from stagedml.authoring.redefine import pinned, redefine
 from stagedml.authoring.session import current_store, store_initialize, using_store
 from stagedml.authoring.stage import Exec, output, stage
 from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
 from stagedml.engine.realize import lrealize, plan, realize, realize_many, tryrealize
+from stagedml.engine.recursive import realize_recursive
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
@@ -81,6 +84,7 @@ __all__ = [
     "linkrrefs",
     "lrealize",
     "mklens",
+    "mknode",
     "output",
     "pinned",
     "plan",
@@ -88,6 +92,8 @@ __all__ = [
     "quickstart_finetune",
     "realize",
     "realize_many",
+    "realize_recursive",
+    "realized",
     "redefine",
     "rmref",
     "rref2dref",

@@ -82,7 +82,7 @@ def fetchurl(
     return fetch(url=url, checksum=f"{checksum.algorithm}:{checksum.digits}", filename=name, label=_label(name))
 
 
-@stage(File, name="fetch-{label}", fixed_output=True)
+@stage(File, name="fetch-{label}", fixed_output=("checksum",))
 def fetch_file(
     build: Build, *, url: str, checksum: str, filename: str, label: str, file: RefPath = output("{filename}")
 ) -> None:
@@ -90,7 +90,7 @@ def fetch_file(
     _download(build, url, checksum, filename, build.path(file))
 
 
-@stage(Folder, name="fetch-{label}", fixed_output=True)
+@stage(Folder, name="fetch-{label}", fixed_output=("checksum", "filename"))
 def fetch_archive(
     build: Build, *, url: str, checksum: str, filename: str, label: str, folder: RefPath = output("contents")
 ) -> None:
@@ -128,7 +128,7 @@ def fetchpypi(name: str, version: str, sha256: str) -> Folder:
     return fetch_package(package=name, version=version, sha256=sha256, label=_label(f"{name}-{version}"))
 
 
-@stage(Folder, name="fetch-{label}", fixed_output=True)
+@stage(Folder, name="fetch-{label}", fixed_output=("sha256",))
 def fetch_package(
     build: Build, *, package: str, version: str, sha256: str, label: str, folder: RefPath = output("contents")
 ) -> None:
@@ -177,7 +177,7 @@ def fetchfolder(path: str | os.PathLike[str]) -> Folder:
     return local_folder(content=content_digest(scan(place)), label=_label(place.name), path=str(place))
 
 
-@stage(File, name="local-{label}", fixed_output=True)
+@stage(File, name="local-{label}", fixed_output=("content",))
 def local_file(
     build: Build, *, content: str, filename: str, label: str, path: Exec[str] = "", file: RefPath = output("{filename}")
 ) -> None:
@@ -186,7 +186,7 @@ def local_file(
     _check_unchanged(path, content, hash_file(build.path(file)))
 
 
-@stage(Folder, name="local-{label}", fixed_output=True)
+@stage(Folder, name="local-{label}", fixed_output=("content", "filename"))
 def local_archive(
     build: Build, *, content: str, filename: str, label: str, path: Exec[str] = "", folder: RefPath = output("contents")
 ) -> None:
@@ -197,7 +197,7 @@ def local_archive(
     unpack_archive(archive, build.path(folder), name=filename, progress=build.progress)
 
 
-@stage(Folder, name="local-{label}", fixed_output=True)
+@stage(Folder, name="local-{label}", fixed_output=("content",))
 def local_folder(
     build: Build, *, content: str, label: str, path: Exec[str] = "", folder: RefPath = output("contents")
 ) -> None:

@@ -204,7 +204,7 @@ class Arrivals:
     def publish(self, *, records: bool, now: float) -> None:
         """Publish what was checked, inputs first."""
         for dref, config in self.configs.items():
-            self.store.add_config(config.decode(), dref)
+            self.store.add_config(config.decode(), dref, compare=True)
         for arrival in self.realizations:
             known = arrival.read_metadata()
             if known is not None and not records:

@@ -21,7 +21,7 @@ _REACHABLE_PATH_BYTES = 3_800
 _COPY_BYTES = 1 << 20
 
 
-def write_file(path: Path, text: str, *, durable: bool, mode: int = 0o644) -> None:
+def write_file(path: str | Path, text: str, *, durable: bool, mode: int = 0o644) -> None:
     """Write a small file whole or not at all; an existing one is replaced."""
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -38,7 +38,25 @@ def write_file(path: Path, text: str, *, durable: bool, mode: int = 0o644) -> No
             os.unlink(temporary)
         raise
     if durable:
-        sync_folder(path.parent)
+        sync_folder(Path(path).parent)
+
+
+def write_new_file(path: str, data: bytes, mode: int = 0o444) -> None:
+    """Write a file that is not there yet, where nobody else looks: not atomic, not synced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def write_over(path: str, data: bytes, mode: int = 0o444) -> None:
+    """As `write_new_file`; a file that is there is replaced."""
+    try:
+        write_new_file(path, data, mode)
+    except FileExistsError:
+        os.unlink(path)
+        write_new_file(path, data, mode)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from stagedml.core.refs import DerivationRef, RealizationRef
 from stagedml.errors import StoreError, UsageError
-from stagedml.store import live
+from stagedml.store import adoptions, blessings, live
 from stagedml.store.gc import GcPlan, plan_gc
 from stagedml.store.layout import Layout
 from stagedml.store.leftovers import Leftover, apart, remove_path, sweep, sweep_locks, unlink_if_there
@@ -111,6 +111,8 @@ def collect(
         others = [leftover for leftover in again.leftovers if leftover not in swept]
         swept += [leftover for leftover in others if sweep(store.layout, leftover)]
         sweep_locks(store.layout)
+        adoptions.sweep(store)
+        blessings.sweep(store)
     return Collected(
         realizations=tuple(doomed),
         derivations=tuple(derivations),

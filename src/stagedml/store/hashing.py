@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import uuid
@@ -192,7 +193,6 @@ class _Found:
         self._links: dict[tuple[int, int], int] = {}
 
     def walk(self) -> None:
-        real_top = os.path.realpath(self.top)
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -203,11 +203,15 @@ class _Found:
                         name = item.name
                         if not folder and (name in UNHASHED or name == CONTEXT_FILE):
                             continue
-                        self._item(item, f"{folder}/{name}" if folder else name, pending, real_top)
+                        self._item(item, f"{folder}/{name}" if folder else name, pending)
             except OSError as error:
                 self._cannot(folder or ".", error)
 
-    def _item(self, item: os.DirEntry[str], path: str, pending: list[str], real_top: str) -> None:
+    @functools.cached_property
+    def _real_top(self) -> str:
+        return os.path.realpath(self.top)
+
+    def _item(self, item: os.DirEntry[str], path: str, pending: list[str]) -> None:
         try:
             key = path.encode()
         except UnicodeEncodeError:
@@ -241,7 +245,7 @@ class _Found:
                 self.entries.append((key, Entry("d", path)))
             elif stat.S_ISLNK(mode):
                 target = os.readlink(item.path)
-                problem = _link_problem(real_top, path, target)
+                problem = _link_problem(self._real_top, path, target)
                 if problem:
                     self.problems.append(problem)
                 self.entries.append((key, Entry("l", path, 0, target)))

@@ -13,6 +13,8 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     code/<fingerprint>.json                  each code once
     locks/<key>.lock                         one builder at a time, one publisher of a derivation's realizations
     store.gate, store.lock                   many that change something, or one that collects
+    adoptable/<key>-<instance>               the realization that was built under a key of adoption
+    blessed/<dhash>-<name>.json              which derivation a person declared this one to be equal to
     pins/<dhash>-<name>                      the realization that a pinned derivation keeps
     experiments/<hash>                       links to the folders in which links into this store are looked for
     live/<process>                           what a running process builds with or has realized
@@ -129,6 +131,17 @@ class Layout:
 
     def context(self, ref: RealizationRef) -> Path:
         return self.storage / ref.folder / ref.rhash / CONTEXT_FILE
+
+    @property
+    def adoptable(self) -> Path:
+        return self.side / "adoptable"
+
+    @property
+    def all_blessings(self) -> Path:
+        return self.side / "blessed"
+
+    def blessing(self, ref: DerivationRef) -> Path:
+        return self.all_blessings / f"{ref.folder}.json"
 
     @property
     def all_code(self) -> Path:

@@ -51,6 +51,11 @@ class Claims:
             os.write(self._descriptor, "".join(f"{ref}\n" for ref in new).encode())
             self._claimed.update(new)
 
+    def holds(self, refs: Iterable[str]) -> bool:
+        """Whether all of these are claimed by this process already."""
+        with self._mutex:
+            return self._owner == os.getpid() and self._claimed.issuperset(refs)
+
     def forget(self) -> None:
         """Claim nothing any more; what is younger than the collector's grace time is safe all the same."""
         with self._mutex:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 import threading
@@ -23,7 +24,7 @@ OnWait = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, on_wait: OnWait | None = None) -> Iterator[None]:
+def exclusive(path: str | Path, *, on_wait: OnWait | None = None) -> Iterator[None]:
     """Hold the lock at `path` for the length of the block.
 
     Args:
@@ -48,7 +49,7 @@ def exclusive_if_free(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def _held(path: Path, descriptor: int) -> Iterator[None]:
+def _held(path: str | Path, descriptor: int) -> Iterator[None]:
     try:
         _sign(descriptor)
         yield
@@ -62,8 +63,8 @@ class Turnstile:
     """A lock that many hold at once, or one alone. May be entered again by a thread that is inside."""
 
     def __init__(self, folder: Path) -> None:
-        self._gate = folder / "store.gate"
-        self._inside = folder / "store.lock"
+        self._gate = f"{folder}/store.gate"
+        self._inside = f"{folder}/store.lock"
         self._here = threading.local()
 
     @contextlib.contextmanager
@@ -130,11 +131,11 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def _open(path: str | Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
-def _open_named(path: Path, lock: Callable[[int], bool]) -> int | None:
+def _open_named(path: str | Path, lock: Callable[[int], bool]) -> int | None:
     """Open and lock a file, and make sure that it still has its name then; None if `lock` says no."""
     while True:
         descriptor = _open(path)
@@ -168,12 +169,21 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 def _sign(descriptor: int) -> None:
     """Write into a lock who holds it. On a full disk it says nothing, and holds all the same."""
-    with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    try:
+        text = f"process {os.getpid()} on {_host()}\n".encode()
+        if os.pwrite(descriptor, text, 0) == len(text):
+            os.ftruncate(descriptor, len(text))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
 
 
-def _names(path: Path, descriptor: int) -> bool:
+@functools.lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _names(path: str | Path, descriptor: int) -> bool:
     try:
         named = os.stat(path)
     except FileNotFoundError:

@@ -7,7 +7,6 @@ the records tell which instances it stands for.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stagedml.core.plan import Cause, Reason
 from stagedml.errors import StoreError
 from stagedml.store import atomic
 from stagedml.store.hashing import Entry
@@ -52,6 +52,12 @@ class BuildRecord:
     arguments: Mapping[str, Any] = field(default_factory=dict)  #: the `Exec` values it ran with
     environment: Mapping[str, Any] = field(default_factory=dict)  #: Python, platform, package versions
     deterministic: bool = True  #: whether the stage says that a rebuild gives the same bytes
+    key: str = ""  #: of adoption; "" where it is not known
+    reads: tuple[str, ...] = ()  #: what the builder read beyond the key
+    adopted: str = ""  #: the realization that it was taken from instead of being built
+    published: float = 0.0  #: when that was, seconds since the epoch
+    reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
+    since: str = ""  #: the realization that the reasons compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,8 @@ class Metadata:
 
     @property
     def started(self) -> float:
-        """When it was last built, seconds since the epoch."""
-        return max((build.started for build in self.builds), default=0.0)
+        """When it was last built or adopted, seconds since the epoch."""
+        return max((max(build.started, build.published) for build in self.builds), default=0.0)
 
     def output(self, path: str, is_prefix: bool) -> tuple[Entry, ...]:
         """What a declared output stands for: one file, folder or link, or all files `<path>.*`."""
@@ -111,10 +117,31 @@ def to_text(metadata: Metadata) -> str:
         "digest": metadata.digest,
         "content": metadata.content,
         "inputs": {dref: list(rrefs) for dref, rrefs in metadata.inputs.items()},
-        "builds": [dataclasses.asdict(build) for build in metadata.builds],
+        "builds": [_build_document(build) for build in metadata.builds],
         "files": [[entry.kind, entry.path, entry.size, entry.digest] for entry in metadata.files],
     }
     return json.dumps(document, sort_keys=True) + "\n"
+
+
+def _build_document(build: BuildRecord) -> dict[str, Any]:
+    """A build as it is written: what was added to this format later stands there only where it says something."""
+    document: dict[str, Any] = {
+        "instance": build.instance,
+        "seed": build.seed,
+        "started": build.started,
+        "stopped": build.stopped,
+        "host": build.host,
+        "user": build.user,
+        "arguments": build.arguments,
+        "environment": build.environment,
+        "deterministic": build.deterministic,
+    }
+    for name in ("key", "reads", "adopted", "published", "since"):
+        if value := getattr(build, name):
+            document[name] = value
+    if build.reasons:
+        document["reasons"] = [dataclasses.asdict(reason) for reason in build.reasons]
+    return document
 
 
 def from_text(text: str, path: str) -> Metadata:
@@ -128,11 +155,19 @@ def from_text(text: str, path: str) -> Metadata:
             digest=document["digest"],
             content=document["content"],
             inputs={dref: tuple(rrefs) for dref, rrefs in document["inputs"].items()},
-            builds=tuple(BuildRecord(**build) for build in document["builds"]),
+            builds=tuple(_build(build) for build in document["builds"]),
             files=tuple(_entry(*entry) for entry in document["files"]),
         ).checked()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableMetadata(path, f"{type(error).__name__}: {error}") from error
+
+
+def _build(document: Mapping[str, Any]) -> BuildRecord:
+    reads = tuple(map(str, document.get("reads", ())))
+    reasons = tuple(
+        Reason(Cause(one["cause"]), one["subject"], one["before"], one["after"]) for one in document.get("reasons", ())
+    )
+    return BuildRecord(**{**document, "reads": reads, "reasons": reasons})
 
 
 def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:
@@ -143,10 +178,11 @@ def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:
     return Entry(kind, path, size, digest)
 
 
-def read(path: Path) -> Metadata | None:
+def read(path: str | Path) -> Metadata | None:
     """The metadata at a path, None where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            text = file.read().decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -154,7 +190,7 @@ def read(path: Path) -> Metadata | None:
     return from_text(text, str(path))
 
 
-def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
+def merge(path: str | Path, metadata: Metadata, *, durable: bool) -> None:
     """Write metadata; the builds that are recorded there already are kept. The caller holds the publish lock.
 
     What was unreadable is replaced. With `durable`, what replaces other metadata is synced here, so that a power
@@ -167,9 +203,11 @@ def merge(path: Path, metadata: Metadata, *, durable: bool) -> None:
         earlier = None
     if earlier is not None and earlier.digest == metadata.digest:
         metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path.parent)
-    for name in os.listdir(path.parent):
-        if name.startswith(f"{path.name}.") and name.endswith(".tmp"):  # of a process that was killed
-            os.unlink(path.parent / name)
+    folder = os.path.dirname(path)
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        for name in os.listdir(folder):
+            if name.endswith(".tmp"):  # of a process that was killed
+                os.unlink(f"{folder}/{name}")
     atomic.write_file(path, to_text(metadata), durable=durable and earlier is not None)

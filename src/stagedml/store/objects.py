@@ -31,6 +31,7 @@ from stagedml.store import atomic, locks, metadata
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import (
     BUILD_START_FILE,
+    CODE_FILE,
     CONFIG_FILE,
     CONTEXT_FILE,
     DECLARING_CONFIG,
@@ -114,6 +115,9 @@ class Store:
 
     def __init__(self, layout: Layout, *, durable: bool = True) -> None:
         self.layout = layout
+        #: Paths as text, for what is done a thousand times in a run.
+        self.storage_text, self.side_text = os.fspath(layout.storage), os.fspath(layout.side)
+        self.metadata_text = f"{self.side_text}/metadata"
         self.durable = durable
         self.turnstile = locks.Turnstile(layout.side)
         self.claims = Claims(layout.live)
@@ -220,47 +224,58 @@ class Store:
 
     # -- derivations ---------------------------------------------------------------------------------------------
 
-    def add_config(self, text: str, ref: DerivationRef) -> None:
+    def add_config(self, text: str, ref: DerivationRef, config: Config | None = None, *, compare: bool = False) -> None:
         """Publish the config of a derivation, given its exact text. One that is there already is left alone.
 
-        One that is damaged or gone is written anew. It is synced with the first realization that is published for it:
-        before, there is nothing to lose. Raises StoreUnusable where nothing can be written.
+        One that is cut short or gone is written anew; with `compare`, any that has another text. It is synced with the
+        first realization that is published for it: before, there is nothing to lose. Raises StoreUnusable where nothing
+        can be written.
+
+        Args:
+            text: the config's text, ASCII.
+            ref: the derivation.
+            config: what the text says, if it is at hand.
         """
-        self._texts[ref.folder] = text
-        config: Config = json.loads(text)
-        if (source := configs.pinned_by(config)) is not None:
+        name = ref.folder
+        self._texts[name] = text
+        if config is None:
+            config = json.loads(text)
+        if "stagedml" in config and (source := configs.pinned_by(config)) is not None:
             self._pin(ref, source)
-        folder = self.layout.derivation(ref)
-        path = folder / CONFIG_FILE
-        with self.own_errors():
-            try:
-                present = path.read_text(encoding="utf-8", errors="replace")
-            except FileNotFoundError:
-                present = None
-        if present == text:
-            self._configs.setdefault(ref.folder, config)
+        try:
+            size_bytes: int | None = os.stat(f"{self.storage_text}/{name}/{CONFIG_FILE}").st_size
+        except OSError:
+            size_bytes = None
+        if size_bytes == len(text) and not (compare and self._differs(ref, text)):
+            self._configs.setdefault(name, config)
             return
-        if folder.is_dir():
-            if present is not None:
-                logger.warning("%s was damaged; it is written anew", path)
+        folder = f"{self.storage_text}/{name}"
+        if os.path.isdir(folder):
+            if size_bytes is not None:
+                logger.warning("%s/%s was damaged; it is written anew", folder, CONFIG_FILE)
             with self.own_errors():
-                atomic.write_file(path, text, durable=False, mode=0o444)
+                atomic.write_file(f"{folder}/{CONFIG_FILE}", text, durable=False, mode=0o444)
             self._configs[ref.folder] = config
             return
-        temporary = self.layout.scratch / f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
+        mark = f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
+        temporary = f"{self.side_text}/scratch/{mark}"
         with self.own_errors():
             atomic.remove_tree(temporary)
             os.mkdir(temporary)
             try:
-                atomic.write_file(temporary / CONFIG_FILE, text, durable=False, mode=0o444)
+                atomic.write_new_file(f"{temporary}/{CONFIG_FILE}", text.encode())
                 try:
                     os.rename(temporary, folder)
                 except OSError:
-                    if not folder.is_dir():  # else another process was quicker
+                    if not os.path.isdir(folder):  # else another process was quicker
                         raise
             finally:
                 atomic.remove_tree(temporary)
         self._configs[ref.folder] = config
+
+    def _differs(self, ref: DerivationRef, text: str) -> bool:
+        with self.own_errors():
+            return self.layout.config(ref).read_text(encoding="utf-8", errors="replace") != text
 
     def _pin(self, ref: DerivationRef, source: str) -> None:
         """Note what a pinned derivation keeps, so that a collector need not read every config."""
@@ -270,7 +285,7 @@ class Store:
 
     def mend_config(self, ref: DerivationRef) -> None:
         """Write a config that was declared by this process and collected since."""
-        if not self.layout.config(ref).exists() and ref.folder in self._texts:
+        if ref.folder in self._texts and not os.path.exists(f"{self.storage_text}/{ref.folder}/{CONFIG_FILE}"):
             self.add_config(self._texts[ref.folder], ref)
 
     def config(self, ref: DerivationRef) -> Config:
@@ -326,7 +341,7 @@ class Store:
 
     def metadata(self, ref: RealizationRef) -> Metadata | None:
         """What is known of a realization; None where Pylightnix built it."""
-        return metadata.read(self.layout.metadata_of(ref))
+        return metadata.read(f"{self.metadata_text}/{ref.folder}/{ref.rhash}.json")
 
     def code(self, ref: DerivationRef) -> Code | None:
         """The code behind a derivation, as it was when it was built first; None where it was not kept."""
@@ -344,17 +359,18 @@ class Store:
 
         What of it no derivation has any more, the collector sees by its one link.
         """
-        path = self.layout.code_of(ref)
-        shared = self.layout.all_code / f"{known.digest.replace(':', '-')}.json"
-        with contextlib.suppress(FileExistsError):
-            try:
-                os.link(shared, path)
-            except FileNotFoundError:
-                for folder in (shared.parent, path.parent):
-                    folder.mkdir(exist_ok=True)
-                if not shared.exists():
-                    atomic.write_file(shared, known.to_text(), durable=False, mode=0o444)
-                os.link(shared, path)
+        path = f"{self.metadata_text}/{ref.folder}/{CODE_FILE}"
+        shared = f"{self.side_text}/code/{known.digest.replace(':', '-')}.json"
+        try:
+            os.link(shared, path)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            for folder in map(os.path.dirname, (shared, path)):
+                os.makedirs(folder, exist_ok=True)
+            atomic.write_file(path, known.to_text(), durable=False, mode=0o444)
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                os.link(path, shared)
 
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
         """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""
@@ -398,18 +414,23 @@ class Store:
 
     def candidate(self, ref: RealizationRef, known: Metadata | None) -> Candidate:
         """A realization as matchers see it."""
-        folder = self.layout.realization(ref)
+        metric = self.metric_of(f"{self.storage_text}/{ref.folder}/{ref.rhash}")
+        if known is None:
+            return Candidate(str(ref), self.started(ref), (), metric)
+        return Candidate(str(ref), known.started, known.instances, metric)
+
+    @staticmethod
+    def metric_of(folder: str) -> Callable[[str, str], float | None]:
+        """What reads the numbers in a realization's folder: by file and key, None where there is none."""
 
         def metric(file: str, key: str) -> float | None:
             try:
-                value = json.loads((folder / file).read_text(encoding="utf-8")).get(key)
+                value = json.loads(Path(folder, file).read_text(encoding="utf-8")).get(key)
             except (OSError, ValueError, AttributeError):
                 return None
             return float(value) if isinstance(value, (int, float)) else None
 
-        if known is None:
-            return Candidate(str(ref), self.started(ref), (), metric)
-        return Candidate(str(ref), known.started, known.instances, metric)
+        return metric
 
     # -- changing ------------------------------------------------------------------------------------------------
 
@@ -459,7 +480,7 @@ class Store:
         """Be the one, over all processes, that changes which realizations a derivation's folder holds."""
         with self.changing(), contextlib.ExitStack() as held:
             with self.own_errors():
-                held.enter_context(locks.exclusive(self.layout.locks / f"{folder[:64]}.publish.lock"))
+                held.enter_context(locks.exclusive(f"{self.side_text}/locks/{folder[:64]}.publish.lock"))
             yield
 
     def set_aside(self, realization: RealizationRef) -> Path:

@@ -20,17 +20,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from blake3 import blake3
 
 from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef
-from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store import adoptions, atomic, hashing, locks, metadata
 from stagedml.store.layout import CONTEXT_FILE, RESERVED_NAMES, UNHASHED
 from stagedml.store.metadata import BuildRecord, Metadata
-from stagedml.store.objects import Context, Store
+from stagedml.store.objects import Context, DamagedFile, Store
 
 # What Linux takes is 4,095; a realization that is being deleted has a longer name for a moment.
 _LONGEST_PATH_BYTES = 4_050
@@ -55,7 +56,7 @@ def building(
     key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
     with contextlib.ExitStack() as held:
         with store.own_errors():
-            held.enter_context(locks.exclusive(store.layout.locks / f"{key}.lock", on_wait=on_wait))
+            held.enter_context(locks.exclusive(f"{store.side_text}/locks/{key}.lock", on_wait=on_wait))
         yield store.layout.scratch / key
 
 
@@ -77,8 +78,9 @@ def publish(
     context: Context,
     inputs: Context,
     build: BuildRecord,
-    links_to: Iterable[RealizationRef] = (),
+    links_to: Collection[RealizationRef] = (),
     code: Code | None = None,
+    content: str | None = None,
 ) -> RealizationRef:
     """Publish a built tree; afterwards `tree` is gone and the realization is in the store, whole and read-only.
 
@@ -95,12 +97,15 @@ def publish(
         build: how it was built.
         links_to: realizations whose files it may share.
         code: what is behind the derivation, to be kept beside it.
+        content: the content digest that it must have, as a copy of something.
 
     Raises:
         UnpublishableContent: the tree holds names or kinds of files that cannot be kept; each is named.
+        DamagedFile: it has not the content that it must have.
         StoreUnusable: the store cannot be written; DiskFull if for lack of space.
     """
-    reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(tree / name)]
+    top = os.fspath(tree)
+    reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(f"{top}/{name}")]
     if reserved:
         problems = (f"{name}: a reserved name; write the file under another one" for name in reserved)
         raise hashing.UnpublishableContent(str(tree), tuple(problems))
@@ -108,17 +113,19 @@ def publish(
         entries = hashing.scan(
             tree,
             seal=True,
-            shared=_inodes(map(store.layout.realization, links_to)),
+            shared=_inodes(map(store.layout.realization, links_to)) if links_to else (),
             longest_path_bytes=longest_path_bytes(store, ref),
         )
-        content = hashing.content_digest(entries)
+        found = hashing.content_digest(entries)
+        if content is not None and content != found:
+            raise DamagedFile(str(tree), f"it hashes to {found[:32]}, not to {content[:32]} as what it is copied from")
         context_text = context_json(context)
-        digest = hashing.realization_digest(content, context_text)
+        digest = hashing.realization_digest(found, context_text)
         realization = hashing.realization_ref(ref, digest)
         known = Metadata(
             rref=str(realization),
             digest=digest,
-            content=content,
+            content=found,
             inputs={dref: tuple(rrefs) for dref, rrefs in inputs.items()},
             files=entries,
             builds=(build,),
@@ -129,7 +136,7 @@ def publish(
 
 def longest_path_bytes(store: Store, ref: DerivationRef) -> int:
     """How long a path in a realization of a derivation may be."""
-    return _LONGEST_PATH_BYTES - len(os.fsencode(store.layout.derivation(ref)))
+    return _LONGEST_PATH_BYTES - len(os.fsencode(f"{store.storage_text}/{ref.folder}"))
 
 
 def install(
@@ -144,36 +151,49 @@ def install(
 
     Without metadata it is one that Pylightnix built.
     """
-    atomic.write_file(tree / CONTEXT_FILE, context_text, durable=False, mode=0o444)
+    top = os.fspath(tree)
+    atomic.write_over(f"{top}/{CONTEXT_FILE}", context_text.encode())
     for name in UNHASHED:
-        if (tree / name).is_dir() and not (tree / name).is_symlink():
-            atomic.make_read_only(tree / name)
-        elif (tree / name).is_file() and not (tree / name).is_symlink():
-            os.chmod(tree / name, 0o444)
+        _seal(f"{top}/{name}")
     with store.publishing(realization.folder):
         store.mend_config(realization.derivation)
-        final = store.layout.realization(realization)
+        final = f"{store.storage_text}/{realization.folder}/{realization.rhash}"
         there = os.path.lexists(final)
-        if there and _digest(final) != (known.digest if known is not None else _digest(tree)):
+        if there and _digest(Path(final)) != (known.digest if known is not None else _digest(tree)):
             store.set_aside(realization)
             there = False
         if known is not None:
-            metadata.merge(store.layout.metadata_of(realization), known, durable=store.durable)
+            place = f"{store.metadata_text}/{realization.folder}/{realization.rhash}.json"
+            metadata.merge(place, known, durable=store.durable)
         if code is not None:
             store.keep_code(realization.derivation, code)
         if there:
             atomic.remove_tree(tree)
         else:
-            temporary = final.with_name(f"{final.name}.tmp")
+            temporary = f"{final}.tmp"
             atomic.remove_tree(temporary)
-            os.rename(tree, temporary)
+            os.rename(top, temporary)
             os.chmod(temporary, 0o555)
             if store.durable:
-                atomic.sync_file_system(final.parent)
+                atomic.sync_file_system(Path(final).parent)
             os.rename(temporary, final)
             if store.durable:
-                atomic.sync_folder(final.parent)
+                atomic.sync_folder(Path(final).parent)
+        if known is not None:
+            adoptions.offer(store, realization, known)
         store.claims.add([str(realization)])
+
+
+def _seal(path: str) -> None:
+    """Make a file or folder that is in no hash read-only, if it is there."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        atomic.make_read_only(Path(path))
+    elif stat.S_ISREG(mode):
+        os.chmod(path, 0o444)
 
 
 def _digest(folder: Path) -> str | None:
@@ -199,8 +219,22 @@ def _inodes(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
 
 
 def context_json(context: Context) -> str:
-    """The exact text of a `context.json`, as Pylightnix writes it."""
-    return json.dumps({dref: sorted(rrefs) for dref, rrefs in context.items()}, indent=4, sort_keys=True)
+    """The exact text of a `context.json`, as Pylightnix writes it: that of `json.dumps(..., indent=4, sort_keys=True)`.
+
+    Contexts of long chains are long, so it is put together of entries; references need no quoting.
+    """
+    if not context:
+        return "{}"
+    entries = [
+        f'    "{dref}": [\n        "{rrefs[0]}"\n    ]' if len(rrefs) == 1 else _entry(dref, rrefs)
+        for dref, rrefs in sorted(context.items())
+    ]
+    return "{\n" + ",\n".join(entries) + "\n}"
+
+
+def _entry(dref: str, rrefs: Sequence[str]) -> str:
+    inner = ",\n        ".join(f'"{rref}"' for rref in sorted(rrefs))
+    return f'    "{dref}": [\n        {inner}\n    ]' if rrefs else f'    "{dref}": []'
 
 
 def build_key(ref: DerivationRef, inputs: Context, instance: int) -> str:

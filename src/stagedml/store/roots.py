@@ -207,6 +207,14 @@ def _auto_link(layout: Layout, path: Path) -> Path:
     return layout.experiments / _AUTO / f"{path.name[:200]}-{blake3(os.fsencode(path)).hexdigest()[:16]}"
 
 
+def as_place(link: object) -> str:
+    """A link's path as it was given, as text. Raises UsageError for what is no path."""
+    path: object = os.fspath(link) if isinstance(link, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise UsageError(f"link={link!r}: give a path, such as 'mrpc/first', as a str or a path object")
+    return path
+
+
 def place_of(store: Store, place: str) -> Path:
     """Where `add_link` would make a link. Raises CannotLink if it would not."""
     layout = store.layout

@@ -1,0 +1,229 @@
+"""`stagedml why`, `diff` and `bless`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from stagedml.authoring.session import store_initialize
+from stagedml.core import differences, words
+from stagedml.core.plan import Cause, Reason
+from stagedml.core.refs import dref_of, is_dref, parse_rref
+from stagedml.engine.blessing import bless
+from stagedml.engine.catalogue import declared, knows_stage
+from stagedml.inspection import compare, views
+from stagedml.inspection.compare import Changed, Comparison
+from stagedml.inspection.why import Event, Why, why
+from stagedml.settings import read_settings
+from stagedml.store.objects import Store
+
+_NONE = "(none)"
+_TAB, _SPACES = "\t", "    "
+_WIDTH = 110  #: characters of a line, as far as one may choose
+_LEAST_ROOM = 30  #: of these for reasons
+_LONGEST_NAME = 40
+_MOST_LINES = 20
+_MOST_REASONS = 8  #: of one event
+_MOST_BLESSED = 3
+_MOST_ROWS = 30  #: of a section
+
+
+def run_why(arguments: argparse.Namespace) -> int:
+    settings = read_settings(root=arguments.root)
+    what = arguments.what
+    if not what.startswith(("rref:", "dref:")) and knows_stage(what, settings.catalogue):
+        store_initialize(arguments.root)
+        found = why(declared(what, arguments.arguments, settings.catalogue))
+    else:
+        store = Store.open(settings, create=False)
+        found = why(str(views.find(store, what)), store)
+    print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(why_lines(found)))
+    return 0
+
+
+def why_lines(found: Why) -> list[str]:
+    """The answer on one screen: each event and its reasons, the target last, and what it is compared with."""
+    now = time.time()
+    blocks = _blocks(found.events, now)
+    if sum(map(len, blocks)) > _MOST_LINES:
+        first, last = _ends(blocks[1:])
+        left_out = words.count(len(blocks) - 1 - len(first) - len(last), "event")
+        blocks = [blocks[0], *first, [f"... {left_out} more, --json has them all"], *last]
+    lines = [line for block in blocks for line in block]
+    target = found.events[-1]
+    if target.source:
+        lines.append(f"adopted from {_brief(target.source)}")
+    if target.since and target.since != target.source:
+        lines.append(f"compared with {_brief(target.since)}")
+    for event in found.blessed[:_MOST_BLESSED]:
+        words_of_it = [str(reason) for reason in event.reasons if reason.cause is Cause.BLESSED]
+        text = f"rests on {_brief(event.ref)}, {'; '.join(words_of_it)}"
+        lines += textwrap.wrap(words.printable(text), _WIDTH, subsequent_indent="  ")
+    if len(found.blessed) > _MOST_BLESSED:
+        lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that were blessed")
+    return lines
+
+
+def _blocks(events: Sequence[Event], now: float) -> list[list[str]]:
+    """The lines of a table: the head, then for each event one line or, where it has many reasons, a few."""
+    rows = [
+        (event.verdict, _short_name(event.name), views.hash_of(event.ref)[:6], _when(event, now), _takes(event))
+        for event in events
+    ]
+    head, *left = (line for line in words.table(("", "STAGE", "HASH", "WHEN", "TAKES"), rows))
+    width = max(map(len, (head, *left)))
+    room = max(_WIDTH - width - 2, _LEAST_ROOM)
+    blocks = [[f"{head:<{width}}  WHY"]]
+    for event, line in zip(events, left, strict=True):
+        why_of_it = _wrapped(event, room)
+        blocks.append(
+            [
+                f"{beginning:<{width}}  {text}".rstrip()
+                for beginning, text in zip_longest([line], why_of_it, fillvalue="")
+            ]
+        )
+    return blocks
+
+
+def _ends(blocks: list[list[str]]) -> tuple[list[list[str]], list[list[str]]]:
+    """The first and the last events, as many as there is room for; the target and the first cause in any case."""
+    first, last = [blocks[0]], [blocks[-1]]
+    room = _MOST_LINES - len(blocks[0]) - len(blocks[-1])
+    for place in range(1, len(blocks) // 2):
+        for end, block in ((first, blocks[place]), (last, blocks[-1 - place])):
+            if len(block) > room:
+                return first, last[::-1]
+            room -= len(block)
+            end.append(block)
+    return first, last[::-1]
+
+
+def _wrapped(event: Event, room: int) -> list[str]:
+    """The reasons of an event, as lines of limited length."""
+    texts = [words.printable(_told(reason)) for reason in event.reasons]
+    if not texts:
+        return ["nothing is recorded of it"] if event.verdict in ("built", "adopted") else [""]
+    left_out = max(len(texts) - _MOST_REASONS, 0)
+    text = ", ".join(texts[:_MOST_REASONS]) + f", and {left_out} more" * (left_out > 0)
+    return textwrap.wrap(text, room)
+
+
+def _told(reason: Reason) -> str:
+    """A reason; files below the working directory are named from there."""
+    return _from_here(str(reason)) if reason.cause is Cause.CODE else str(reason)
+
+
+def _from_here(text: str) -> str:
+    """A text with a path in it, told from the working directory if it lies below."""
+    try:
+        return text.replace(f"{os.getcwd()}{os.sep}", "", 1)
+    except OSError:  # the working directory is gone
+        return text
+
+
+def _short_name(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}...{name[3 - _LONGEST_NAME // 2 :]}"
+
+
+def _brief(rref: str) -> str:
+    """A realization by its name and what `show` and `diff` take for it."""
+    ref = parse_rref(rref)
+    return f"{_short_name(ref.name)} {ref.rhash[:12]}"
+
+
+def _when(event: Event, now: float) -> str:
+    return words.ago(now - event.when) if event.when is not None else ""
+
+
+def _takes(event: Event) -> str:
+    is_ahead = event.when is None and event.seconds is not None
+    return f"~{words.span(event.seconds)}" if is_ahead else ""
+
+
+def run_diff(arguments: argparse.Namespace) -> int:
+    store = Store.open(read_settings(root=arguments.root), create=False)
+    found = compare.compare(store, views.find(store, arguments.old), views.find(store, arguments.new))
+    print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(diff_lines(found)))
+    return 0
+
+
+def diff_lines(found: Comparison) -> Iterator[str]:
+    """A comparison as text: sections of what differs."""
+    yield f"- {found.old}"
+    yield f"+ {found.new}"
+    if found.old == found.new:
+        yield "one and the same"
+        return
+    if found.same_contents:
+        yield "the same contents"
+    yield from _section("config", found.config, _json)
+    if found.code_differs:
+        yield ""
+        yield "code" if found.code else "code differs" + ("" if found.code_known else "; its source was not kept")
+        for unit in found.code:
+            yield f"  {words.printable(unit.name)}"
+            for line in unit.lines:
+                shown = _from_here(line) if line.startswith(("--- ", "+++ ")) else line
+                yield f"    {words.printable(shown.replace(_TAB, _SPACES))}".rstrip()
+    yield from _section("packages", found.packages, str)
+    if found.inputs:
+        yield ""
+        yield "inputs"
+        rows = [
+            (
+                f"  {one.name}",
+                views.hash_of(one.before)[:12] or _NONE,
+                "->",
+                views.hash_of(one.after)[:12] or _NONE,
+                "the same contents" if one.same_contents else "",
+            )
+            for one in found.inputs[:_MOST_ROWS]
+        ]
+        yield from words.table(("", "", "", "", ""), rows)[1:]
+        yield from _left_out(found.inputs)
+    yield from _section("metrics", found.metrics, _json)
+    yield from _section("files (bytes)", found.files, "{:,}".format)
+
+
+def _section(title: str, changes: Sequence[Changed], text_of: Callable[[Any], str]) -> Iterator[str]:
+    if changes:
+        yield ""
+        yield title
+        rows = []
+        for one in changes[:_MOST_ROWS]:
+            before, after = (_NONE if value is None else text_of(value) for value in (one.before, one.after))
+            before, after = differences.cut_to_difference(before, after)
+            rows.append((f"  {one.name}", before, "->", after))
+        yield from words.table(("", "", "", ""), rows)[1:]
+        yield from _left_out(changes)
+
+
+def _left_out(changes: Sequence[object]) -> Iterator[str]:
+    if len(changes) > _MOST_ROWS:
+        yield f"  ... {len(changes) - _MOST_ROWS:,} more, --json has them all"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def run_bless(arguments: argparse.Namespace) -> int:
+    store_initialize(arguments.root)
+    settings = read_settings(root=arguments.root)
+    store = Store.open(settings, create=False)
+    old = arguments.old if is_dref(arguments.old) else dref_of(str(views.find(store, arguments.old)))
+    target = declared(arguments.stage, arguments.arguments, settings.catalogue)
+    bless(old, target, reason=arguments.reason)
+    if arguments.json:
+        print(json.dumps({"old": old, "new": str(target.result)}))
+        return 0
+    print(target.result)
+    print(f"adopts what {old} made, where its inputs hold the same contents; realize it", file=sys.stderr)
+    return 0

@@ -1,0 +1,51 @@
+"""The derivations of a closure as the engine plans and builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stagedml.authoring.pylightnix import Derivation, RRef, StorageSettings
+from stagedml.authoring.stage import OwnRealizer
+from stagedml.core.code import Code
+from stagedml.core.matchers import Candidate, Matcher
+from stagedml.core.refs import DerivationRef
+
+
+@dataclass(frozen=True)
+class ForeignMatcher:
+    """A matcher written for Pylightnix. It cannot say what it lacks, so as there, one more build is tried."""
+
+    function: Callable[[StorageSettings | None, list[RRef]], list[RRef] | None]
+    storage: StorageSettings
+    instances: int = 1
+
+    def __repr__(self) -> str:
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def lacking(self, candidates: Sequence[Candidate]) -> int:
+        return 1
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+        selected = self.function(self.storage, [RRef(candidate.rref) for candidate in candidates])
+        return None if selected is None else tuple(str(rref) for rref in selected)
+
+
+@dataclass(slots=True)
+class Node:
+    """One derivation of a closure, ready to be planned."""
+
+    ref: DerivationRef
+    dref: str  #: the same as text
+    derivation: Derivation
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, bool], ...]
+    matcher: Matcher
+    forced: bool = False
+    instances: int = 0  #: how many the caller wants
+
+    @property
+    def code(self) -> Code | None:
+        """The code behind it; None where there is none in its config, or it is not one of our stages."""
+        realizer = self.derivation.realizer
+        return realizer.code if isinstance(realizer, OwnRealizer) else None

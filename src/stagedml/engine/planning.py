@@ -1,0 +1,226 @@
+"""Planning: what would happen to each derivation of a closure, and why. It reads the store and builds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stagedml.authoring.stage import OwnRealizer
+from stagedml.core import plan as plans
+from stagedml.core.adoption import key_of
+from stagedml.core.matchers import Candidate
+from stagedml.core.plan import Cause, Decision, PlanStep, Reason, Verdict
+from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
+from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
+from stagedml.engine.nodes import Node
+from stagedml.store import adoptions, blessings
+from stagedml.store import survey as surveys
+from stagedml.store.blessings import Blessing
+from stagedml.store.metadata import UnreadableMetadata
+from stagedml.store.objects import Store
+from stagedml.store.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of an input while a plan is drawn.
+
+    Attributes:
+        rrefs: the realizations that stand for it; none of what will be adopted, which has no reference yet.
+        contents: their content digests, where they were looked up.
+    """
+
+    rrefs: tuple[str, ...]
+    contents: tuple[str, ...] | None = None
+
+
+@dataclass
+class Planner:
+    """Plans derivations against one store.
+
+    Attributes:
+        lent: derivation -> the realization that is to stand for it, whatever it was made from.
+        explainer: what compares with earlier realizations.
+    """
+
+    store: Store
+    lent: dict[str, Blessing] = field(default_factory=dict)
+    explainer: Explainer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.explainer = Explainer(self.store)
+        self._contents: dict[str, str] = {}  # a realization's never change
+
+    def steps(self, nodes: Iterable[Node]) -> list[PlanStep]:
+        """The steps of a plan, one for each node; nodes come after their inputs."""
+        self.explainer = Explainer(self.store)
+        known: dict[str, Outlook] = {}
+        steps = []
+        for node in nodes:
+            step = self.step(node, known)
+            if step.verdict is Verdict.REUSE:
+                known[node.dref] = Outlook(step.rrefs)
+            elif step.verdict is Verdict.ADOPT:
+                known[node.dref] = Outlook((), self.contents(step.rrefs))
+            steps.append(step)
+        return steps
+
+    def step(self, node: Node, known: Mapping[str, Outlook]) -> PlanStep:
+        def planned(verdict: Verdict, explained: Explanation, decision: Decision | None = None) -> PlanStep:
+            build, selected = (decision.build, decision.selected) if decision else ((), ())
+            if verdict is Verdict.ADOPT and decision:
+                selected = tuple(source for _, source in decision.adopt)
+            since = str(explained.since) if explained.since else ""
+            seconds = explained.seconds * max(len(build), 1) if explained.seconds is not None else None
+            seconds = None if verdict in (Verdict.REUSE, Verdict.ADOPT) else seconds
+            return PlanStep(node.dref, node.ref.name, verdict, explained.reasons, since, build, selected, seconds)
+
+        unsettled = [dref for dref in node.inputs if dref not in known or not known[dref].rrefs]
+        if unsettled and node.forced:
+            return planned(Verdict.BUILD, Explanation((Reason(Cause.FORCED),), *self._own_history(node)))
+        unknown = [dref for dref in unsettled if dref not in known]
+        if unknown:
+            on = Reason(Cause.INPUT, "on " + ", ".join(parse_dref(dref).name for dref in unknown))
+            if self.store.realizations(node.ref):
+                return planned(Verdict.DEPENDS, Explanation((on,), *self._own_history(node)))
+            explained = self.explainer.first_build(node.ref, node.code)
+            if explained.only_inputs:
+                return planned(Verdict.DEPENDS, replace(explained, reasons=(on,)))
+            return planned(Verdict.BUILD, explained)
+        # of what will be adopted there is no reference yet that something could rest on
+        there = Survey([], []) if unsettled else self.survey(node, {dref: known[dref].rrefs for dref in node.inputs})
+
+        def contents_of(dref: str) -> Sequence[str] | None:
+            return self._outlook(dref, known)
+
+        decision = self.decide(node, *there, lambda: self.key(node, contents_of), contents_of, forced=node.forced)
+        if decision.selected:
+            return PlanStep(node.dref, node.ref.name, Verdict.REUSE, (), "", (), decision.selected)
+        explained = self.explained(node, decision, there.damaged)
+        blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self.blessing(node, source))
+        explained = replace(explained, reasons=(*blessed, *explained.reasons))
+        adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
+        return planned(Verdict.ADOPT if adopted else Verdict.BUILD, explained, decision)
+
+    def decide(
+        self,
+        node: Node,
+        candidates: Sequence[Candidate],
+        damaged: Sequence[str],
+        key: Callable[[], str | None],
+        contents_of: Callable[[str], Sequence[str] | None],
+        *,
+        forced: bool,
+    ) -> Decision:
+        """What is to be done about a derivation whose inputs are settled.
+
+        Args:
+            node: the derivation.
+            candidates: its realizations for these inputs that are whole.
+            damaged: those that are not.
+            key: gives its key of adoption; asked only where something is missing.
+            contents_of: the content digests of an input's realizations.
+            forced: make it anew.
+        """
+
+        def offered(instance: int) -> str | None:
+            if node.dref in self.lent:
+                return self.lent[node.dref].old
+            known = key()
+            found = adoptions.offered(self.store, known, instance) if known is not None else None
+            found = found or self._blessed(node, instance, contents_of)
+            return str(found) if found is not None else None
+
+        return plans.decide(node.matcher, candidates, damaged, instances=node.instances, forced=forced, offered=offered)
+
+    def key(self, node: Node, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
+        """The key of adoption of a derivation; None where nothing of it can be adopted."""
+        realizer = node.derivation.realizer
+        view = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
+        return key_of(view, contents_of) if view is not None else None
+
+    def _blessed(
+        self, node: Node, instance: int, contents_of: Callable[[str], Sequence[str] | None]
+    ) -> RealizationRef | None:
+        """A realization of the derivation that a person declared this one to be equal to, for inputs that are equal."""
+        blessing = blessings.blessing_of(self.store, node.ref)
+        if blessing is None:
+            return None
+        wanted = sorted(sorted(contents_of(dref) or ()) for dref in node.inputs)
+        for ref in self.store.realizations(parse_dref(blessing.old)):
+            try:
+                known = self.store.metadata(ref)
+            except UnreadableMetadata:
+                continue
+            if known is None or instance not in known.instances or self.store.missing_outputs(ref, known):
+                continue
+            if sorted(sorted(self.contents(rrefs) or ()) for rrefs in known.inputs.values()) == wanted:
+                return ref
+        return None
+
+    def blessing(self, node: Node, source: str) -> tuple[Reason, ...]:
+        """That a person, and not equal keys, made a derivation adopt something."""
+        blessing = self.lent.get(node.dref) or blessings.blessing_of(self.store, node.ref)
+        if blessing is None or blessing.old not in (source, dref_of(source)):
+            return ()
+        words = f"blessed by {blessing.user} as equal to {_brief(blessing.old)}: {blessing.reason}"
+        return (Reason(Cause.BLESSED, words),)
+
+    def _outlook(self, dref: str, known: Mapping[str, Outlook]) -> Sequence[str] | None:
+        outlook = known.get(dref)
+        if outlook is None:
+            return None
+        return outlook.contents if outlook.contents is not None else self.contents(outlook.rrefs)
+
+    def contents(self, rrefs: Iterable[str]) -> tuple[str, ...] | None:
+        """The content digests of realizations; None where one has no metadata."""
+        found = []
+        for rref in rrefs:
+            content = self._contents.get(rref)
+            if content is None:
+                try:
+                    metadata = self.store.metadata(parse_rref(rref))
+                except UnreadableMetadata:
+                    metadata = None
+                if metadata is None:
+                    return None
+                content = self._contents[rref] = metadata.content
+            found.append(content)
+        return tuple(found)
+
+    def explained(self, node: Node, decision: Decision, damaged: Sequence[str]) -> Explanation:
+        """Why a derivation whose inputs are settled is not simply reused."""
+        if decision.cause is Cause.FIRST_BUILD:
+            if not self.store.realizations(node.ref):
+                explained = self.explainer.first_build(node.ref, node.code)
+                blessing = None if decision.adopt else blessings.blessing_of(self.store, node.ref)
+                if blessing is not None:
+                    other = f"{_brief(blessing.old)}, whose inputs hold other contents"
+                    unfit = Reason(Cause.BLESSED, f"blessed as equal to {other}")
+                    return replace(explained, reasons=(*explained.reasons, unfit))
+                return explained
+            reason = Reason(Cause.INPUT, "other realizations of its inputs")
+        else:
+            subject = {
+                Cause.BYTES_MISSING: f"bytes missing of {', '.join(damaged)}",
+                Cause.INSTANCE_MISSING: ", ".join(map(str, decision.build)),
+                Cause.MATCHER: "no realization that its matcher takes",
+            }
+            cause = decision.cause or Cause.MATCHER
+            reason = Reason(cause, subject.get(cause, ""))
+        return Explanation((reason,), *self._own_history(node))
+
+    def _own_history(self, node: Node) -> tuple[RealizationRef | None, bool, float | None]:
+        """The realization of a derivation that was built last, and how long that took."""
+        since = latest_realization(self.store, node.ref)
+        return since, False, seconds_of(self.store, since) if since is not None else None
+
+    def survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> Survey:
+        """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
+        return surveys.survey(self.store, node.ref, inputs, node.outputs)
+
+
+def _brief(ref: str) -> str:
+    """A reference as a person knows it: the name, and the start of the hash."""
+    name = parse_dref(ref).name if is_dref(ref) else parse_rref(ref).name
+    return f"{name} {ref[5:11]}"

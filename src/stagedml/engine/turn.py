@@ -1,0 +1,350 @@
+"""One derivation's turn in a run: it is looked at again, and what is missing is adopted or built.
+
+Building happens in the calling process, so a debugger works. Over all processes on a store there is one builder for a
+derivation, its direct inputs and an instance; whoever comes second waits and takes the first one's result. What is
+relied on is claimed, so that no collector takes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
+from stagedml.authoring.pylightnix import DRef, RRef, StorageSettings
+from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.realized import MustBeThere
+from stagedml.authoring.session import Storage
+from stagedml.authoring.stage import OwnRealizer
+from stagedml.core.plan import Decision, PlanStep, Verdict
+from stagedml.core.refs import RealizationRef, parse_dref, parse_rref
+from stagedml.engine.contexts import Contexts
+from stagedml.engine.events import Observer
+from stagedml.engine.explain import Explanation
+from stagedml.engine.nodes import Node
+from stagedml.engine.planning import Planner
+from stagedml.engine.records import record_of
+from stagedml.errors import BuildError, StagedmlError, UsageError
+from stagedml.store import adoptions, atomic
+from stagedml.store.layout import CONTEXT_FILE
+from stagedml.store.metadata import BuildRecord, UnreadableMetadata
+from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
+from stagedml.store.publish import begin_build, building, publish
+
+logger = logging.getLogger(__name__)
+
+
+class BuildFailed(BuildError):
+    """A builder raised; the original exception is the cause (`__cause__`)."""
+
+    def __init__(self, dref: str, reason: str, scratch: str) -> None:
+        super().__init__(dref, reason, scratch)
+        self.dref, self.reason, self.scratch = dref, reason, scratch
+
+    def __str__(self) -> str:
+        return (
+            f"building {parse_dref(self.dref).name} failed: {self.reason}\n"
+            f"  derivation {self.dref}\n  what it had written is kept, until the next attempt, in {self.scratch}"
+        )
+
+
+class CannotBorrow(UsageError):
+    """The contents of a realization cannot stand for another derivation."""
+
+    def __init__(self, source: str, dref: str, path: str) -> None:
+        super().__init__(source, dref, path)
+        self.source, self.dref, self.path = source, dref, path
+
+    def __str__(self) -> str:
+        return f"{self.source} cannot be borrowed for {self.dref}: its {self.path} spells what it was made from"
+
+
+class MatcherUnsatisfied(BuildError):
+    """Nothing that can be built would satisfy a matcher."""
+
+    def __init__(self, dref: str, matcher: str) -> None:
+        super().__init__(dref, matcher)
+        self.dref, self.matcher = dref, matcher
+
+    def __str__(self) -> str:
+        return f"{self.dref}: its matcher {self.matcher} is not satisfied by what is in the store or was built"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all turns of a run have in common.
+
+    Attributes:
+        chosen: the realizations that stand for the derivations that had their turn.
+        arguments: Exec values by derivation.
+        storage: the store, as Pylightnix's functions take it.
+    """
+
+    store: Store
+    storage: Storage
+    planner: Planner
+    contexts: Contexts
+    chosen: dict[str, tuple[str, ...]]
+    arguments: Mapping[str, Mapping[str, Any]]
+    offline: bool
+    mirrors: str
+    observer: Observer
+
+
+class Turn:
+    """The turn of one derivation, whose inputs are settled."""
+
+    def __init__(self, setting: Setting, node: Node, step: PlanStep) -> None:
+        self.setting = setting
+        self.store, self.node, self.step = setting.store, node, step
+        self.inputs = {dref: tuple(sorted(setting.chosen[dref])) for dref in node.inputs}
+        self._damaged: Sequence[str] = ()
+
+    def realize(self) -> tuple[str, ...]:
+        """The realizations that stand for the derivation, made if they are not there.
+
+        Raises:
+            BuildFailed: a builder raised.
+            MatcherUnsatisfied: what was made is not what the matcher wants.
+            NotRealized: something would have to be built that must be there.
+        """
+        node = self.node
+        if self.step.verdict is Verdict.BUILD and self.step.instances:
+            decision = Decision((), self.step.instances, self.step.cause)  # looked at again under the lock
+        else:
+            decision = self.store.claiming(self._look, _relied_on)
+        if len(decision.adopt) < len(decision.build):
+            refuse_to_build(node, "" if decision.cause is None else decision.cause.value)
+        made = False
+        while decision.build and not made:  # once, unless what others built was collected before it was claimed
+            made = self._make(decision, self._explained(decision))
+            decision = self._settled()
+        if not decision.selected:
+            raise MatcherUnsatisfied(node.dref, repr(node.matcher))
+        return decision.selected
+
+    def _look(self, *, forced: bool | None = None) -> Decision:
+        """What is there now, and what is to be made."""
+        found = self.setting.planner.survey(self.node, self.inputs)
+        self._damaged = found.damaged
+        return self.setting.planner.decide(
+            self.node,
+            *found,
+            lambda: self._key,
+            self._contents_of,
+            forced=self.node.forced if forced is None else forced,
+        )
+
+    def _settled(self) -> Decision:
+        """What is there after something was made; it is claimed, what was published here already."""
+        found = self._look(forced=False)
+        if found.selected and self.store.claims.holds(found.selected):
+            return found
+        return self.store.claiming(lambda: self._look(forced=False), _relied_on)
+
+    def _contents_of(self, dref: str) -> Sequence[str] | None:
+        return self.setting.planner.contents(self.setting.chosen[dref])
+
+    @functools.cached_property
+    def _key(self) -> str | None:
+        """The key of adoption."""
+        return self.setting.planner.key(self.node, self._contents_of)
+
+    def _explained(self, decision: Decision) -> Explanation:
+        if self.step.verdict is Verdict.DEPENDS:
+            return self.setting.planner.explained(self.node, decision, self._damaged)
+        since = parse_rref(self.step.since) if self.step.since else None
+        return Explanation(self.step.reasons, since)
+
+    def _make(self, decision: Decision, explained: Explanation) -> bool:
+        """Build or adopt instances, but for those that another process makes meanwhile; returns whether any was."""
+        made = False
+        node = self.node
+        for instance in decision.build:
+            with building(self.store, node.ref, self.inputs, instance, on_wait=self._wait) as scratch:
+                now = Decision((), (instance,)) if node.forced else self._look()
+                if instance in now.build:
+                    source = dict(now.adopt).get(instance)
+                    if source is None or not self._adopt(instance, scratch, parse_rref(source), explained):
+                        self._build(instance, scratch, explained)
+                    made = True
+        return made
+
+    def _wait(self, owner: str) -> None:
+        self.setting.observer.waiting(self.node.dref, owner)
+
+    # -- adopting ------------------------------------------------------------------------------------------------
+
+    def _adopt(self, instance: int, scratch: Path, source: RealizationRef, explained: Explanation) -> bool:
+        """Publish the files of another realization as those of the derivation; False where that cannot be."""
+        node = self.node
+        lent = node.dref in self.setting.planner.lent
+        context = self.setting.contexts.of(self.inputs)
+        try:
+            known = self.store.metadata(source)
+            if known is None:
+                return False
+            if (path := adoptions.spelt_reference(self.store, source, known, context)) is not None:
+                if lent:
+                    raise CannotBorrow(str(source), node.dref, path)
+                logger.info("%s is built: %s in %s spells what it was made from", node.dref, path, source)
+                adoptions.withdraw(self.store, self._key or "", instance)
+                return False
+            outpath = begin_build(self.store, scratch)
+            atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
+            made = next((build for build in known.builds if build.instance == instance), known.builds[0])
+            by_key = made.key == self._key
+            blessed = () if by_key else self.setting.planner.blessing(node, str(source))
+            record = replace(
+                made,
+                instance=instance,
+                key=made.key if by_key else "",
+                adopted=str(source),
+                published=time.time(),
+                reasons=tuple(dict.fromkeys((*blessed, *explained.reasons))),
+                since=str(explained.since or ""),
+            )
+            rref = self._publish(outpath, context, record, links_to=(source,), content=known.content)
+        except (FileNotFoundError, NotInStore, DamagedFile, UnreadableMetadata) as error:
+            logger.warning("%s is built: %s cannot be adopted: %s", node.dref, source, error)
+            return False
+        self.setting.observer.adopted(node.dref, rref, str(source))
+        self._clean(scratch)
+        return True
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def _build(self, instance: int, scratch: Path, explained: Explanation) -> None:
+        node, observer, realizer = self.node, self.setting.observer, self.node.derivation.realizer
+        outpath = begin_build(self.store, scratch)
+        context = self.setting.contexts.of(self.inputs)
+        observer.started(node.dref, instance, outpath)
+        since = str(explained.since or "")
+        try:
+            if isinstance(realizer, OwnRealizer):
+                built = [self._build_own(realizer, context, instance, outpath)]
+                links_to = realizer.links_to
+            else:
+                built = self._build_foreign(context, instance, outpath)
+                links_to = ()
+            for tree, plain in built:
+                record = replace(plain, reasons=explained.reasons, since=since)
+                rref = self._publish(tree, context, record, links_to=links_to)
+                observer.finished(node.dref, rref, record.stopped - record.started)
+        except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
+            observer.failed(node.dref, error)
+            reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                reason += f"; {self.store.free_bytes():,} bytes are free on the file system of {self.store.layout.root}"
+                reason += ", `stagedml gc` shows what could go"
+            raise BuildFailed(node.dref, reason, str(outpath)) from error
+        except BaseException as error:
+            observer.failed(node.dref, error)
+            raise
+        self._clean(scratch)
+
+    def _publish(
+        self,
+        tree: Path,
+        context: Mapping[str, Sequence[str]],
+        record: BuildRecord,
+        *,
+        links_to: tuple[RealizationRef, ...],
+        content: str | None = None,
+    ) -> str:
+        rref = str(
+            publish(
+                self.store,
+                self.node.ref,
+                tree,
+                context=context,
+                inputs=self.inputs,
+                build=record,
+                links_to=links_to,
+                code=self.node.code,
+                content=content,
+            )
+        )
+        self.setting.contexts.add(rref, context)
+        return rref
+
+    def _clean(self, scratch: Path) -> None:
+        try:
+            atomic.remove_tree(scratch)
+        except OSError as error:
+            logger.warning("%s stays: %s", scratch, error)
+
+    def _build_own(
+        self, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
+    ) -> tuple[Path, BuildRecord]:
+        setting = self.setting
+        arguments = realizer.exec_arguments(setting.arguments.get(self.node.dref, {}))
+        build = Build(
+            storage=setting.storage,
+            dref=self.node.dref,
+            context=context,
+            outpath=outpath,
+            scratch=outpath.with_name("scratch"),
+            instance=instance,
+            arguments=arguments,
+            offline=setting.offline,
+            mirrors=setting.mirrors,
+            listener=_Relay(self.node.dref, setting.observer),
+        )
+        key = self._key or ""
+        started, stopped = realizer.run(build)
+        record = record_of(instance, build.seed, started, stopped, arguments, realizer.deterministic)
+        return outpath, replace(record, key=key, reads=realizer.beyond(build))
+
+    def _build_foreign(
+        self, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
+    ) -> list[tuple[Path, BuildRecord]]:
+        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
+
+        Several folders are several instances, beginning with the one that is asked for.
+        """
+        layout, node = self.store.layout, self.node
+        storage = StorageSettings(
+            PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(outpath))
+        )
+        plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in context.items()}
+        arguments = dict(self.setting.arguments.get(node.dref, {}))
+        started = time.time()
+        paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
+        stopped = time.time()
+        seed = stage_seed(self.store.config(node.ref))
+        noted = json.loads(json.dumps(arguments, default=repr, skipkeys=True))  # what it takes need not be JSON
+        return [
+            (Path(path), record_of(index, derive_seed(seed, index), started, stopped, noted))
+            for index, path in enumerate(paths, start=instance)
+        ]
+
+
+class _Relay(BuildListener):
+    """Passes on what a build reports, with the name of its derivation."""
+
+    def __init__(self, dref: str, observer: Observer) -> None:
+        self.dref, self.observer = dref, observer
+
+    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        self.observer.progress(self.dref, label, done, total, unit, note)
+
+    def message(self, text: str) -> None:
+        self.observer.message(self.dref, text)
+
+
+def _relied_on(decision: Decision) -> tuple[str, ...]:
+    """What is used of what a decision found: what stands for the derivation, or what it adopts."""
+    return decision.selected or tuple(source for _, source in decision.adopt)
+
+
+def refuse_to_build(node: Node, why: str) -> None:
+    """Raises NotRealized where a derivation must be there already."""
+    if isinstance(node.derivation.realizer, MustBeThere):
+        node.derivation.realizer.refuse(why)
