@@ -73,17 +73,30 @@ def check_record(name: str, source: Source, names: dict[str, Any]) -> None:
 
 def check_loaded(name: str, nodes: list[ast.stmt], source: Source, value: object) -> None:
     """Refuse a definition whose loaded counterpart is another one."""
+    check_functions(name, nodes, source, value)
+    check_constants(name, nodes, source, value)
+
+
+def check_functions(name: str, nodes: list[ast.stmt], source: Source, value: Any) -> None:
+    """Refuse a function or class of which the loaded code is another one."""
     last = nodes[-1]
     if isinstance(last, (*FUNCTIONS, ast.ClassDef)):
         for function in functions_of(value, source.filename):
             if not is_written(function, source):
                 raise SourceChanged(source.filename, function.__qualname__, "its code is not what is loaded")
-        if isinstance(last, ast.ClassDef) and isinstance(value, type):
-            for statement in last.body:
-                _check_constant(statement, vars(value), f"{name}.", source)
-    elif len(nodes) == 1:
-        if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>" and not is_written(value, source):
-            raise SourceChanged(source.filename, name, "its code is not what is loaded")
+        return
+    is_lambda = len(nodes) == 1 and isinstance(value, types.FunctionType) and value.__name__ == "<lambda>"
+    if is_lambda and not is_written(value, source):
+        raise SourceChanged(source.filename, name, "its code is not what is loaded")
+
+
+def check_constants(name: str, nodes: list[ast.stmt], source: Source, value: object) -> None:
+    """Refuse a constant, or those of a class, whose loaded value is another one than the source spells."""
+    last = nodes[-1]
+    if isinstance(last, ast.ClassDef) and isinstance(value, type):
+        for statement in last.body:
+            _check_constant(statement, vars(value), f"{name}.", source)
+    elif len(nodes) == 1 and not isinstance(last, (*FUNCTIONS, ast.ClassDef)):
         _check_constant(last, {name: value}, "", source)
 
 

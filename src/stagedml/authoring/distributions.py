@@ -123,6 +123,8 @@ def _holds(distribution: Distribution, module: str) -> bool:
     for name in ("RECORD", "SOURCES.txt"):
         text = distribution.read_text(name)
         if text:
+            if path not in text:  # much quicker
+                return False
             return (
                 re.search(rf"^(?:src/)?{re.escape(path)}(?:/|\.py,|\.py$|\.[^/,\n]*(?:so|pyd),)", text, re.M)
                 is not None

@@ -69,6 +69,34 @@ def effects_of(source: Source) -> Iterator[Effect]:
                     yield Effect(filename, name, candidate.statement, source)
 
 
+def run_by(source: Source) -> Iterator[tuple[ast.AST, Source]]:
+    """The statements that the import of a module runs for what they do, and functions that it calls for that."""
+    for statement in source.tree.body:
+        is_skipped = is_main_guard(statement) or (isinstance(statement, ast.If) and is_type_checking(statement.test))
+        if is_skipped or isinstance(statement, (*FUNCTIONS, ast.ClassDef, ast.Assign, ast.AnnAssign)):
+            continue
+        yield statement, source
+        for node in ast.walk(statement):
+            chain = (
+                chain_of(node.value.func) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+            )
+            for place in places(source, chain) if chain else ():
+                if not place.rest:
+                    functions = place.source.definitions.get(place.name, ())
+                    yield from ((function, place.source) for function in functions if isinstance(function, FUNCTIONS))
+
+
+def changed_by_functions(sources: Iterable[Source]) -> frozenset[tuple[str, str]]:
+    """The names (of which file, which) that some function of these modules changes when it is called."""
+    return frozenset(
+        written
+        for source in sources
+        for function in ast.walk(source.tree)
+        if isinstance(function, FUNCTIONS)
+        for written in _written_by(function, source, _MOST_STEPS - 1)
+    )
+
+
 def places(source: Source, chain: Chain, local: Iterable[tuple[str, Import]] = (), steps: int = 0) -> Iterator[Place]:
     """Where a chain of names leads, as far as tracked source goes; several places where that depends on a condition."""
     if steps > _MOST_STEPS:
@@ -108,10 +136,14 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
     """The names (of which file, which) that change if what stands there is changed, called or subclassed."""
     if steps > _MOST_STEPS:
         return
+    nodes = place.source.definitions.get(place.name, ())
+    for node in nodes:  # other names of the same thing
+        chain = chain_of(node.value) if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value else None
+        for there in places(place.source, (*chain, *place.rest)) if chain else ():
+            yield from _changed(there, kind, steps + 1)
     if kind == "changed":
         yield place.source.filename, place.name
         return
-    nodes = place.source.definitions.get(place.name, ())
     if kind == "subclassed":
         for node in nodes:
             if isinstance(node, ast.ClassDef):
@@ -120,15 +152,19 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
                     yield place.source.filename, place.name
                 for hook in hooks:
                     yield from _written_by(hook, place.source, steps)
-                for base in (*node.bases, *(keyword.value for keyword in node.keywords)):
-                    chain = chain_of(base)
-                    for above in places(place.source, chain) if chain else ():
-                        yield from _changed(above, "subclassed", steps + 1)
+                above = [(base, "subclassed") for base in node.bases]
+                above += [(keyword.value, "called") for keyword in node.keywords if keyword.arg == "metaclass"]
+                for expression, how in above:
+                    chain = chain_of(expression)
+                    for there in places(place.source, chain) if chain else ():
+                        yield from _changed(there, how, steps + 1)
         return
     if place.rest:  # a method of an object that has a name: @REGISTRY.register
         if not any(isinstance(node, FUNCTIONS) for node in nodes) or place.rest[-1] in _CHANGING:
             yield place.source.filename, place.name
         return
+    if nodes and not isinstance(nodes[-1], (*FUNCTIONS, ast.ClassDef)):  # an object that is called
+        yield place.source.filename, place.name
     for node in nodes:
         if isinstance(node, FUNCTIONS):
             yield from _written_by(node, place.source, steps)
@@ -179,10 +215,12 @@ def _acts_in(node: ast.AST, *, everything: bool) -> Iterator[tuple[Chain, str]]:
             if chain is not None:
                 yield chain, "called"
     if isinstance(node, ast.ClassDef):
-        for base in (*node.bases, *(keyword.value for keyword in node.keywords if keyword.arg == "metaclass")):
-            chain = chain_of(base)
+        above = [(base, "subclassed") for base in node.bases]
+        above += [(keyword.value, "called") for keyword in node.keywords if keyword.arg == "metaclass"]
+        for expression, kind in above:
+            chain = chain_of(expression)
             if chain is not None:
-                yield chain, "subclassed"
+                yield chain, kind
     if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
         inner: ast.AST = node
         while isinstance(inner, ast.Subscript):

@@ -16,6 +16,7 @@ import ast
 import builtins
 import functools
 import inspect
+import pprint
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -23,13 +24,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedml.authoring.compare import (
+    check_constants,
+    check_functions,
     check_imported,
-    check_loaded,
     check_record,
     replacements,
     source_of_function,
 )
-from stagedml.authoring.effects import Effect, effects_of, places
+from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places, run_by
 from stagedml.authoring.escapes import Escape, escapes_below
 from stagedml.authoring.loaded import function_behind
 from stagedml.authoring.names import (
@@ -47,6 +49,8 @@ from stagedml.authoring.names import (
 from stagedml.authoring.plain import is_literal, literal_of, literal_text, unit_text
 from stagedml.authoring.sources import (
     Source,
+    SourceChanged,
+    SourceUnavailable,
     cells_backwards,
     file_of_module,
     first_line,
@@ -154,6 +158,7 @@ class _Walk:
         self.scope: dict[str, None] = {}  # modules whose import may change others
         self.sources: dict[str, Source] = {}
         self.unloaded: dict[str, tuple[Source, set[str]]] = {}
+        self.doubts: list[tuple[Source, str, SourceChanged, object]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
 
     def found(self) -> Found:
@@ -166,7 +171,7 @@ class _Walk:
         bare = [d for d in node.decorator_list if not fingerprint.is_stage(d)]
         self._follow_names(bare, source, builder.__globals__)
         own = locals_of(node) | set(builder.__code__.co_freevars)
-        self._follow_names(node.body, source, builder.__globals__, own)
+        self._follow_names(node.body, source, builder.__globals__, own, searched=[node])
         self._note_inner_decorators(builder.__qualname__, bare, source)
         self._follow_effects()
         text = fingerprint.normalised_builder(node)
@@ -199,7 +204,7 @@ class _Walk:
         text = f"value:{literal_text(value)}"
         code = self.builder.__code__
         self._check_size(name, text, f"{code.co_filename}:{code.co_firstlineno}")
-        shown = repr(value)
+        shown = pprint.pformat(value, width=120, sort_dicts=False)  # which sorts sets
         self.units[name, text] = Unit(name, code.co_filename, code.co_firstlineno, shown, fingerprint.text_digest(text))
 
     def _check_size(self, name: str, text: str, where: str) -> None:
@@ -222,7 +227,10 @@ class _Walk:
         source: Source,
         names: dict[str, Any] | None,
         bound: frozenset[str] = frozenset(),
+        searched: Iterable[ast.AST] | None = None,
     ) -> None:
+        """Follow all names in some nodes, and search them, or what they are part of, for places that are no names."""
+        nodes = list(nodes)
         local_imports: dict[str, list[Import]] = {}
         chains: dict[Chain, ast.AST] = {}
         for node in nodes:
@@ -230,6 +238,7 @@ class _Walk:
                 local_imports.setdefault(name, []).append(target)
             for chain in chains_below(node, bound):
                 chains.setdefault(chain, node)
+        for node in nodes if searched is None else searched:
             for escape in escapes_below(node, source):
                 self._follow_escape(escape, source, names, local_imports)
         for chain in sorted(chains):
@@ -253,7 +262,7 @@ class _Walk:
             if name in names:
                 self._follow_live(chain, names[name], names)
                 return True
-            return name in _BUILT_IN or name in _IN_EVERY_MODULE
+            return hasattr(builtins, name) or name in _IN_EVERY_MODULE  # IPython has built-in names of its own
         if name in source.imports:
             self._add_import(chain, source, names)
         if name in source.definitions:
@@ -304,7 +313,11 @@ class _Walk:
         self._note_unloaded(source, name, names)
         if names is not None and name in names:  # what is not loaded yet will be, from this source
             check_record(name, source, names)
-            check_loaded(name, nodes, source, names[name])
+            check_functions(name, nodes, source, names[name])
+            try:
+                check_constants(name, nodes, source, names[name])
+            except SourceChanged as error:
+                self.doubts.append((source, name, error, names[name]))
             for line, what, value in replacements(name, nodes, source, names[name]):
                 self.replaced.append((source, name, line, what, value))
         self._reach(name, source, source.text_of(name), nodes)
@@ -389,6 +402,7 @@ class _Walk:
                 if source.filename not in looked:
                     looked.add(source.filename)
                     effects += effects_of(source)
+                    self._note_discoveries(source)
             found = [effect for effect in effects if self._is_covered(effect)]
             found = [effect for effect in found if (id(effect.statement), effect.name) not in done]
             if not found:
@@ -397,10 +411,26 @@ class _Walk:
                 done.add((id(effect.statement), effect.name))
                 touched.add((effect.filename, effect.name))
                 self._add_effect(effect)
+        for source, name, error, value in self.doubts:  # what code changes need not be what the source spells
+            changed = touched | changed_by_functions(self._modules_in_scope())
+            if {(source.filename, name), (source.filename, "*")} & changed:
+                continue
+            if not (self.unfollowed and isinstance(value, (list, dict, set))):
+                raise error
+            line = first_line(source.definitions[name][0])  # what is not followed may well have filled it
+            self._note(source.filename, line, f"{name}, which something fills that is not followed")
+            self._follow_items(name, value)
         for source, name, line, what, value in self.replaced:
             if not {(source.filename, name), (source.filename, "*")} & touched:
                 self._note(source.filename, line, what)
                 self._follow_object(name, value)
+
+    def _note_discoveries(self, source: Source) -> None:
+        """Tell of modules that a module finds and imports when it is imported, and of what it executes then."""
+        for node, there in run_by(source):
+            for escape in escapes_below(node, there):
+                if not escape.modules and escape.target is None:
+                    self._note(there.filename, escape.line, escape.what)
 
     def _is_covered(self, effect: Effect) -> bool:
         if effect.name == "*":
@@ -429,7 +459,10 @@ class _Walk:
                 continue
             seen.add(module)
             pending.append(module.rpartition(".")[0])
-            source = source_of_module(module)
+            try:
+                source = source_of_module(module)
+            except (SourceChanged, SourceUnavailable):  # nothing of it is reached
+                continue
             if source is not None and source.filename not in found:
                 found[source.filename] = source
                 pending += _imported_by(source)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from blake3 import blake3
 
@@ -22,7 +22,9 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def normalised(node: ast.AST) -> str:
     """The normalised text of a definition or statement."""
-    return "".join(_dump(node, in_class=False))
+    text: list[str] = []
+    _dump(node, text, in_class=False)
+    return "".join(text)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -57,29 +59,30 @@ def is_stage(decorator: ast.expr) -> bool:
     )
 
 
-def _dump(node: ast.AST, *, in_class: bool) -> Iterator[str]:
+def _dump(node: ast.AST, text: list[str], *, in_class: bool) -> None:
+    """Append what is written of a node."""
     if isinstance(node, ast.AnnAssign) and node.value is not None and not in_class:
         node = ast.Assign(targets=[node.target], value=node.value)
-    yield type(node).__name__
-    yield "("
-    for name, value in ast.iter_fields(node):
-        if name in _IGNORED_FIELDS or value is None or value == []:
+    inside = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
+    text.append(f"{type(node).__name__}(")
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None or value == [] or name in _IGNORED_FIELDS or name == "returns":
             continue
         if name == "annotation" and not (in_class and isinstance(node, ast.AnnAssign)):
             continue
-        if name == "returns" or (name == "simple" and isinstance(node, ast.AnnAssign)):
+        if name == "simple" and isinstance(node, ast.AnnAssign):
             continue
         if isinstance(node, ast.JoinedStr):  # in nested formats Python 3.12 has empty strings that others have not
             value = [part for part in value if not (isinstance(part, ast.Constant) and part.value == "")]
-        yield f"{name}="
-        inside = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
-        yield from _dump_value(value, in_class=inside)
-        yield ","
+        text.append(f"{name}=")
+        _dump_value(value, text, in_class=inside)
+        text.append(",")
     if isinstance(node, _FUNCTIONS) and any(map(_is_register, node.decorator_list)):
-        yield "annotations="
-        yield from _dump_value([argument.annotation for argument in node.args.args], in_class=False)
-        yield ","
-    yield ")"
+        text.append("annotations=")
+        _dump_value([argument.annotation for argument in node.args.args], text, in_class=False)
+        text.append(",")
+    text.append(")")
 
 
 def _is_register(decorator: ast.expr) -> bool:
@@ -87,18 +90,18 @@ def _is_register(decorator: ast.expr) -> bool:
     return isinstance(decorator, ast.Attribute) and decorator.attr == "register"
 
 
-def _dump_value(value: object, *, in_class: bool) -> Iterator[str]:
+def _dump_value(value: object, text: list[str], *, in_class: bool) -> None:
     if isinstance(value, list):
-        yield "["
+        text.append("[")
         for item in value:
             if not _is_bare_string(item):
-                yield from _dump_value(item, in_class=in_class)
-                yield ","
-        yield "]"
+                _dump_value(item, text, in_class=in_class)
+                text.append(",")
+        text.append("]")
     elif isinstance(value, ast.AST):
-        yield from _dump(value, in_class=in_class)
+        _dump(value, text, in_class=in_class)
     else:
-        yield f"{type(value).__name__}:{value!r}"
+        text.append(f"{type(value).__name__}:{value!r}")
 
 
 def _is_bare_string(node: object) -> bool:
