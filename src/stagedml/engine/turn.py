@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -280,9 +281,12 @@ class Turn:
 
     def _clean(self, scratch: Path) -> None:
         try:
-            atomic.remove_tree(scratch)
-        except OSError as error:
-            logger.warning("%s stays: %s", scratch, error)
+            os.rmdir(scratch)  # all that most builders write there is published
+        except OSError:
+            try:
+                atomic.remove_tree(scratch)
+            except OSError as error:
+                logger.warning("%s stays: %s", scratch, error)
 
     def _build_own(
         self, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path

@@ -185,6 +185,15 @@ def _lifted(item: os.DirEntry[str], top: str) -> str:
     return os.path.join(top, name)
 
 
+def make_empty(folder: str) -> None:
+    """Make a folder; what was there is deleted."""
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        remove_tree(folder)
+        os.mkdir(folder)
+
+
 def copy_file(source: str, destination: str) -> None:
     """Copy the bytes and the mode of a file to a name that is free; holes stay holes where both ends can tell."""
     reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -31,32 +31,54 @@ def exclusive(path: str | Path, *, on_wait: OnWait | None = None) -> Iterator[No
         path: the lock file; its folder must exist.
         on_wait: called, with the owner's own words, before waiting for somebody else.
     """
-    descriptor = _open_named(path, lambda opened: _lock(opened, fcntl.LOCK_EX, on_wait))
-    assert descriptor is not None
-    with _held(path, descriptor):
+    descriptor = acquire(path, on_wait=on_wait)
+    try:
         yield
+    finally:
+        release(path, descriptor)
+
+
+def acquire(path: str | Path, *, on_wait: OnWait | None = None) -> int:
+    """Take the lock at `path`, as `exclusive` does; returns what `release` needs."""
+    while True:
+        descriptor = _open(path)
+        try:
+            _lock(descriptor, fcntl.LOCK_EX, on_wait)
+            if _names(path, descriptor):
+                _sign(descriptor)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def release(path: str | Path, descriptor: int) -> None:
+    """Let a lock go."""
+    with contextlib.suppress(OSError):  # a file that stays is taken over by the next owner
+        os.unlink(path)
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
 def exclusive_if_free(path: Path) -> Iterator[bool]:
     """As `exclusive`, but where somebody else holds the lock the block runs without it and is told so."""
-    descriptor = _open_named(path, lambda opened: _try_lock(opened, fcntl.LOCK_EX))
-    if descriptor is None:
+    descriptor = _open(path)
+    try:
+        free = _try_lock(descriptor, fcntl.LOCK_EX) and _names(path, descriptor)
+        if free:
+            _sign(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not free:
+        os.close(descriptor)
         yield False
         return
-    with _held(path, descriptor):
-        yield True
-
-
-@contextlib.contextmanager
-def _held(path: str | Path, descriptor: int) -> Iterator[None]:
     try:
-        _sign(descriptor)
-        yield
+        yield True
     finally:
-        with contextlib.suppress(OSError):  # a file that stays is taken over by the next owner
-            os.unlink(path)
-        os.close(descriptor)
+        release(path, descriptor)
 
 
 class Turnstile:
@@ -70,24 +92,37 @@ class Turnstile:
     @contextlib.contextmanager
     def together(self, *, on_wait: OnWait | None = None) -> Iterator[None]:
         """Be inside with others."""
-        with self._once() as first:
-            if not first:
-                yield
-                return
-            gate = _open(self._gate)
+        inside = self.enter(on_wait)
+        try:
+            yield
+        finally:
+            self.leave(inside)
+
+    def enter(self, on_wait: OnWait | None = None) -> int:
+        """Go inside with others; returns what `leave` needs."""
+        depth: int = getattr(self._here, "depth", 0)
+        if depth:
+            self._here.depth = depth + 1
+            return -1
+        gate = _open(self._gate)
+        try:
+            _lock(gate, fcntl.LOCK_SH, on_wait)
+            inside = _open(self._inside)
             try:
-                _lock(gate, fcntl.LOCK_SH, on_wait)
-                inside = _open(self._inside)
-                try:
-                    _lock(inside, fcntl.LOCK_SH, on_wait)
-                    os.close(gate)
-                    gate = -1
-                    yield
-                finally:
-                    os.close(inside)
-            finally:
-                if gate >= 0:
-                    os.close(gate)
+                _lock(inside, fcntl.LOCK_SH, on_wait)
+            except BaseException:
+                os.close(inside)
+                raise
+        finally:
+            os.close(gate)
+        self._here.depth = 1
+        return inside
+
+    def leave(self, inside: int) -> None:
+        """Go outside again."""
+        self._here.depth -= 1
+        if inside >= 0:
+            os.close(inside)
 
     @contextlib.contextmanager
     def alone(self, *, on_wait: OnWait | None = None) -> Iterator[None]:
@@ -133,22 +168,6 @@ def is_held(path: Path) -> bool:
 
 def _open(path: str | Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-
-
-def _open_named(path: str | Path, lock: Callable[[int], bool]) -> int | None:
-    """Open and lock a file, and make sure that it still has its name then; None if `lock` says no."""
-    while True:
-        descriptor = _open(path)
-        try:
-            got = lock(descriptor)
-            if got and _names(path, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        if not got:
-            return None
 
 
 def _lock(descriptor: int, kind: int, on_wait: OnWait | None) -> bool:

@@ -199,17 +199,17 @@ def merge(path: str | Path, metadata: Metadata, *, durable: bool) -> None:
     What was unreadable is replaced. With `durable`, what replaces other metadata is synced here, so that a power
     failure leaves either; the first metadata of a realization is synced with its bytes.
     """
-    try:
-        earlier = read(path)
-    except UnreadableMetadata as error:
-        logger.warning("%s; it is written anew", error)
-        earlier = None
-    if earlier is not None and earlier.digest == metadata.digest:
-        metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
     folder = os.path.dirname(path)
+    earlier = None
     try:
         os.mkdir(folder)
     except FileExistsError:
+        try:
+            earlier = read(path)
+        except UnreadableMetadata as error:
+            logger.warning("%s; it is written anew", error)
+        if earlier is not None and earlier.digest == metadata.digest:
+            metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
         for name in os.listdir(folder):
             if name.endswith(".tmp"):  # of a process that was killed
                 os.unlink(f"{folder}/{name}")

@@ -139,10 +139,13 @@ class Store:
         try:
             yield
         except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
-            if error.errno in FULL_DISK:
-                raise DiskFull(str(self.layout.storage), f"{error.strerror}{where}", self.free_bytes()) from error
-            raise StoreUnusable(str(self.layout.storage), f"{error.strerror}{where}") from error
+            raise self._own_error(error) from error
+
+    def _own_error(self, error: OSError) -> StoreUnusable:
+        where = f": {error.filename}" if error.filename else ""
+        if error.errno in FULL_DISK:
+            return DiskFull(self.storage_text, f"{error.strerror}{where}", self.free_bytes())
+        return StoreUnusable(self.storage_text, f"{error.strerror}{where}")
 
     def free_bytes(self) -> int:
         """How much may still be written to the store's file system; 0 if that cannot be told."""
@@ -260,8 +263,7 @@ class Store:
         mark = f"{DECLARING_CONFIG}{ref.dhash}-{os.getpid()}-{threading.get_ident()}"
         temporary = f"{self.side_text}/scratch/{mark}"
         with self.own_errors():
-            atomic.remove_tree(temporary)
-            os.mkdir(temporary)
+            atomic.make_empty(temporary)
             try:
                 atomic.write_new_file(f"{temporary}/{CONFIG_FILE}", text.encode())
                 try:
@@ -269,8 +271,10 @@ class Store:
                 except OSError:
                     if not os.path.isdir(folder):  # else another process was quicker
                         raise
-            finally:
+                    atomic.remove_tree(temporary)
+            except BaseException:
                 atomic.remove_tree(temporary)
+                raise
         self._configs[ref.folder] = config
 
     def _differs(self, ref: DerivationRef, text: str) -> bool:
@@ -444,10 +448,14 @@ class Store:
 
         Raises StoreUnusable where nothing can be written.
         """
-        with contextlib.ExitStack() as held:
-            with self.own_errors():
-                held.enter_context(self.turnstile.together(on_wait=self._tell_wait))
+        try:
+            inside = self.turnstile.enter(self._tell_wait)
+        except OSError as error:
+            raise self._own_error(error) from error
+        try:
             yield
+        finally:
+            self.turnstile.leave(inside)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -482,10 +490,16 @@ class Store:
     @contextlib.contextmanager
     def publishing(self, folder: str) -> Iterator[None]:
         """Be the one, over all processes, that changes which realizations a derivation's folder holds."""
-        with self.changing(), contextlib.ExitStack() as held:
-            with self.own_errors():
-                held.enter_context(locks.exclusive(f"{self.side_text}/locks/{folder[:64]}.publish.lock"))
-            yield
+        path = f"{self.side_text}/locks/{folder[:64]}.publish.lock"
+        with self.changing():
+            try:
+                held = locks.acquire(path)
+            except OSError as error:
+                raise self._own_error(error) from error
+            try:
+                yield
+            finally:
+                locks.release(path, held)
 
     def set_aside(self, realization: RealizationRef) -> Path:
         """Move a damaged realization out of the storage, into quarantine. Nothing is deleted."""

@@ -54,20 +54,22 @@ def building(
     Raises StoreUnusable where nothing can be written.
     """
     key = f"{ref.folder[:64]}.{build_key(ref, inputs, instance)[:16]}"
-    with contextlib.ExitStack() as held:
-        with store.own_errors():
-            held.enter_context(locks.exclusive(f"{store.side_text}/locks/{key}.lock", on_wait=on_wait))
-        yield store.layout.scratch / key
+    path = f"{store.side_text}/locks/{key}.lock"
+    with store.own_errors():
+        held = locks.acquire(path, on_wait=on_wait)
+    try:
+        yield Path(f"{store.side_text}/scratch/{key}")
+    finally:
+        locks.release(path, held)
 
 
 def begin_build(store: Store, scratch: Path) -> Path:
     """Empty a scratch folder; returns the folder in it that a builder is to fill. Raises StoreUnusable."""
-    outpath = scratch / "out"
+    outpath = f"{scratch}/out"
     with store.own_errors():
-        atomic.remove_tree(scratch)
-        os.mkdir(scratch)
+        atomic.make_empty(os.fspath(scratch))
         os.mkdir(outpath)
-    return outpath
+    return Path(outpath)
 
 
 def publish(
@@ -156,7 +158,6 @@ def install(
     for name in UNHASHED:
         _seal(f"{top}/{name}")
     with store.publishing(realization.folder):
-        store.mend_config(realization.derivation)
         final = f"{store.storage_text}/{realization.folder}/{realization.rhash}"
         there = os.path.lexists(final)
         if there and _digest(Path(final)) != (known.digest if known is not None else _digest(tree)):
@@ -171,8 +172,7 @@ def install(
             atomic.remove_tree(tree)
         else:
             temporary = f"{final}.tmp"
-            atomic.remove_tree(temporary)
-            os.rename(top, temporary)
+            _move(store, realization, top, temporary)
             os.chmod(temporary, 0o555)
             if store.durable:
                 atomic.sync_file_system(Path(final).parent)
@@ -182,6 +182,16 @@ def install(
         if known is not None:
             adoptions.offer(store, realization, known)
         store.claims.add([str(realization)])
+
+
+def _move(store: Store, realization: RealizationRef, top: str, temporary: str) -> None:
+    """Move a tree into its derivation's folder, which is made anew if it was collected since it was declared."""
+    try:
+        os.rename(top, temporary)
+    except OSError:
+        store.mend_config(realization.derivation)
+        atomic.remove_tree(temporary)  # of an attempt that was killed
+        os.rename(top, temporary)
 
 
 def _seal(path: str) -> None:
