@@ -264,9 +264,6 @@ def test_a_blessing_by_what_was_collected_builds(store: Store) -> None:
     assert mklens(rref).text.contents == "two"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="planning.Planner takes every blessing that gives nothing for one of other inputs"
-)
 def test_a_blessing_by_what_was_collected_does_not_blame_inputs(store: Store) -> None:
     old = realize(instantiate(toys.text, content="one"))
     target = instantiate(toys.text, content="two")

@@ -640,9 +640,6 @@ def test_of_several_targets_those_that_are_there_are_told_only_where_all_are(sto
     assert [name for name, _ in whole(why(instantiate(two_texts, "one", "two")))] == ["upper", "text"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="explain.Explainer compares with the namesake built last, be it another one of the same closure"
-)
 def test_a_parameter_is_compared_with_what_its_stage_was_and_not_with_a_namesake_that_stays(store: Store) -> None:
     realize_many(instantiate(two_texts, "one", "two"))
     (text, _) = why(instantiate(two_texts, "three", "two")).events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,10 @@ class Explainer:
     of namesakes and of derivations, not with their product.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closure: Collection[str] = ()) -> None:
+        """`closure`: derivations that are compared with where nothing else is as near, for they stay as they are."""
         self.store = store
+        self._closure = closure
         self._namesakes: dict[str, _Namesakes] = {}
         self._folders: dict[str, list[DerivationRef]] | None = None
         self._has_quarantine: bool | None = None
@@ -54,7 +56,7 @@ class Explainer:
         if self._is_quarantined(ref):
             return Explanation((Reason(Cause.BYTES_MISSING, "what there was is in quarantine"),))
         config = self.store.config(ref)
-        near = self._of(ref.name).nearest(ref, config)
+        near = self._of(ref.name).nearest(ref, config, self._closure)
         if near is None:
             return Explanation((Reason(Cause.FIRST_BUILD),))
         other, since = near
@@ -111,7 +113,9 @@ class _Namesakes:
                 if len(alike) < _MOST_COMPARED:
                     alike.append(ref)
 
-    def nearest(self, ref: DerivationRef, config: Config) -> tuple[DerivationRef, RealizationRef] | None:
+    def nearest(
+        self, ref: DerivationRef, config: Config, closure: Collection[str]
+    ) -> tuple[DerivationRef, RealizationRef] | None:
         """The one with the fewest fields that differ, then inputs; of several the one built last."""
         if not self._fields:
             return None
@@ -119,7 +123,13 @@ class _Namesakes:
         alike = dict.fromkeys(one for key in _keys(fields) for one in self._by_all_but_one.get(key, ()))
         for others in (alike, itertools.islice(self._fields, _MOST_COMPARED)):
             ranked = [
-                (_distance(self._fields[one], fields), _distance(self.store.config(one), config), place, one)
+                (
+                    _distance(self._fields[one], fields),
+                    str(one) in closure,
+                    _distance(self.store.config(one), config),
+                    place,
+                    one,
+                )
                 for place, one in enumerate(others)
             ]
             for *_, other in sorted(ranked):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,9 +53,9 @@ class Planner:
         self._views: dict[str, Any] = {}
         self._blessings = blessings.blessed(self.store)
 
-    def steps(self, nodes: Iterable[Node]) -> list[PlanStep]:
+    def steps(self, nodes: Collection[Node]) -> list[PlanStep]:
         """The steps of a plan, one for each node; nodes come after their inputs."""
-        self.explainer = Explainer(self.store)
+        self.explainer = Explainer(self.store, {node.dref for node in nodes})
         self._blessings = blessings.blessed(self.store)
         known: dict[str, Outlook] = {}
         steps = []
@@ -206,8 +206,9 @@ class Planner:
                 explained = self.explainer.first_build(node.ref, node.code)
                 blessing = None if decision.adopt else self._blessing_of(node)
                 if blessing is not None:
-                    other = f"{_brief(blessing.old)}, whose inputs hold other contents"
-                    unfit = Reason(Cause.BLESSED, f"blessed as equal to {other}")
+                    there = bool(self.store.realizations(parse_dref(blessing.old)))
+                    problem = "whose inputs hold other contents" if there else "of which nothing is left"
+                    unfit = Reason(Cause.BLESSED, f"blessed as equal to {_brief(blessing.old)}, {problem}")
                     return replace(explained, reasons=(*explained.reasons, unfit))
                 return explained
             reason = Reason(Cause.INPUT, "other realizations of its inputs")
