@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from blake3 import blake3
@@ -18,36 +19,54 @@ from stagedml.core.refs import is_dref
 _HEADER = b"stagedml adoption 1\n"
 
 
-def key_of(view: Any, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a builder is given, as text, with a number in place of each input.
+
+    Attributes:
+        text: the JSON text; each reference is replaced by its number among the different ones, in the order in which
+            they come: which inputs are one and the same is something that a builder sees.
+        inputs: the references, in that order.
+    """
+
+    text: str
+    inputs: tuple[str, ...]
+
+
+def template_of(view: Any) -> Template:
+    """The template of a view, a JSON value in which each reference stands for an input."""
+    numbers: dict[str, int] = {}
+
+    def replaced(value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            if value[:5] == "dref:" and is_dref(value):
+                return {"input": numbers.setdefault(value, len(numbers))}
+            return value
+        if kind is list:
+            return [replaced(item) for item in value]
+        if kind is dict:
+            return {name: replaced(value[name]) for name in sorted(value)}
+        return replaced(str.__str__(value)) if isinstance(value, str) else value
+
+    return Template(json.dumps(replaced(view), sort_keys=True, separators=(",", ":")), tuple(numbers))
+
+
+def key_of(template: Template, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
     """The key of a build.
 
     Args:
-        view: what the builder is given, a JSON value; each reference in it stands for an input.
+        template: of what the builder is given.
         contents_of: the content digests of the realizations of an input, None where they are not known.
 
     Returns:
         32 hexadecimal digits; None where an input's contents are not known.
-
-    Each reference is replaced by its number among the different ones of the view, in the order in which they come:
-    which inputs are one and the same is something that a builder sees.
     """
-    numbers: dict[str, int] = {}
-
-    def replaced(value: Any) -> Any:
-        if isinstance(value, str):
-            return {"input": numbers.setdefault(value, len(numbers))} if is_dref(value) else value
-        if isinstance(value, list):
-            return [replaced(item) for item in value]
-        if isinstance(value, dict):
-            return {name: replaced(value[name]) for name in sorted(value)}
-        return value
-
-    own = replaced(view)
     contents = []
-    for dref in numbers:
+    for dref in template.inputs:
         known = contents_of(dref)
         if known is None:
             return None
         contents.append(sorted(known))
-    text = json.dumps([own, contents], sort_keys=True, separators=(",", ":"))
+    text = f"[{template.text},{json.dumps(contents, separators=(',', ':'))}]"
     return blake3(_HEADER + text.encode()).hexdigest()[:32]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core import plan as plans
-from stagedml.core.adoption import key_of
+from stagedml.core.adoption import Template, key_of, template_of
 from stagedml.core.plan import Cause, Decision, PlanStep, Reason, Verdict
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
@@ -50,7 +49,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.explainer = Explainer(self.store)
         self._contents: dict[str, str] = {}  # a realization's never change
-        self._views: dict[str, Any] = {}
+        self._templates: dict[str, Template | None] = {}
         self._blessings = blessings.blessed(self.store)
 
     def steps(self, nodes: Collection[Node]) -> list[PlanStep]:
@@ -141,11 +140,12 @@ class Planner:
 
     def key(self, node: Node, contents_of: Callable[[str], Sequence[str] | None]) -> str | None:
         """The key of adoption of a derivation; None where nothing of it can be adopted."""
-        if node.dref not in self._views:
+        if node.dref not in self._templates:
             realizer = node.derivation.realizer
-            self._views[node.dref] = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
-        view = self._views[node.dref]
-        return key_of(view, contents_of) if view is not None else None
+            view = realizer.view(self.store) if isinstance(realizer, OwnRealizer) else None
+            self._templates[node.dref] = template_of(view) if view is not None else None
+        template = self._templates[node.dref]
+        return key_of(template, contents_of) if template is not None else None
 
     def _blessed(
         self, node: Node, instance: int, contents_of: Callable[[str], Sequence[str] | None]
