@@ -48,7 +48,6 @@ class Planner:
 
     def __post_init__(self) -> None:
         self.explainer = Explainer(self.store)
-        self._contents: dict[str, str] = {}  # a realization's never change
         self._templates: dict[str, Template | None] = {}
         self._blessings = blessings.blessed(self.store)
 
@@ -187,15 +186,12 @@ class Planner:
         """The content digests of realizations; None where one has no metadata."""
         found = []
         for rref in rrefs:
-            content = self._contents.get(rref)
+            try:
+                content = self.store.content_of(rref)
+            except UnreadableMetadata:
+                return None
             if content is None:
-                try:
-                    metadata = self.store.metadata(parse_rref(rref))
-                except UnreadableMetadata:
-                    metadata = None
-                if metadata is None:
-                    return None
-                content = self._contents[rref] = metadata.content
+                return None
             found.append(content)
         return tuple(found)
 

@@ -25,8 +25,9 @@ def record_of(
     stopped: float,
     arguments: Mapping[str, Any],
     deterministic: bool = True,
+    **more: Any,
 ) -> BuildRecord:
-    """The record of a build that just ended in this process."""
+    """The record of a build that just ended in this process; `more` are further fields of it."""
     return BuildRecord(
         instance=instance,
         seed=seed,
@@ -37,6 +38,7 @@ def record_of(
         arguments=dict(arguments),
         environment=_environment(tuple(module for module in _RECORDED_PACKAGES if module in sys.modules)),
         deterministic=deterministic,
+        **more,
     )
 
 

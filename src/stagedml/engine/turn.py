@@ -228,17 +228,16 @@ class Turn:
         outpath = begin_build(self.store, scratch)
         context = self.setting.contexts.of(self.inputs)
         observer.started(node.dref, instance, outpath)
-        since = str(explained.since or "")
+        why = {"reasons": explained.reasons, "since": str(explained.since or "")}
         made = []
         try:
             if isinstance(realizer, OwnRealizer):
-                built = [self._build_own(realizer, context, instance, outpath)]
+                built = [self._build_own(realizer, context, instance, outpath, why)]
                 links_to = realizer.links_to
             else:
-                built = self._build_foreign(context, instance, outpath)
+                built = self._build_foreign(context, instance, outpath, why)
                 links_to = ()
-            for tree, plain in built:
-                record = replace(plain, reasons=explained.reasons, since=since)
+            for tree, record in built:
                 made.append(self._publish(tree, context, record, links_to=links_to))
                 observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
@@ -289,7 +288,12 @@ class Turn:
                 logger.warning("%s stays: %s", scratch, error)
 
     def _build_own(
-        self, realizer: OwnRealizer, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
+        self,
+        realizer: OwnRealizer,
+        context: Mapping[str, Sequence[str]],
+        instance: int,
+        outpath: Path,
+        why: Mapping[str, Any],
     ) -> tuple[Path, BuildRecord]:
         setting = self.setting
         arguments = realizer.exec_arguments(setting.arguments.get(self.node.dref, {}))
@@ -307,11 +311,15 @@ class Turn:
         )
         key = self._key or ""
         started, stopped = realizer.run(build)
-        record = record_of(instance, build.seed, started, stopped, arguments, realizer.deterministic)
-        return outpath, replace(record, key=key, reads=realizer.beyond(build))
+        reads = realizer.beyond(build)
+        deterministic = realizer.deterministic
+        record = record_of(
+            instance, build.seed, started, stopped, arguments, deterministic, key=key, reads=reads, **why
+        )
+        return outpath, record
 
     def _build_foreign(
-        self, context: Mapping[str, Sequence[str]], instance: int, outpath: Path
+        self, context: Mapping[str, Sequence[str]], instance: int, outpath: Path, why: Mapping[str, Any]
     ) -> list[tuple[Path, BuildRecord]]:
         """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
 
@@ -329,7 +337,7 @@ class Turn:
         seed = stage_seed(self.store.config(node.ref))
         noted = json.loads(json.dumps(arguments, default=repr, skipkeys=True))  # what it takes need not be JSON
         return [
-            (Path(path), record_of(index, derive_seed(seed, index), started, stopped, noted))
+            (Path(path), record_of(index, derive_seed(seed, index), started, stopped, noted, **why))
             for index, path in enumerate(paths, start=instance)
         ]
 

@@ -152,6 +152,7 @@ def scan(
     seal: bool = False,
     shared: Collection[tuple[int, int]] = (),
     longest_path_bytes: int | None = None,
+    beside: set[str] | None = None,
 ) -> tuple[Entry, ...]:
     """The manifest of a tree, files hashed.
 
@@ -161,11 +162,12 @@ def scan(
             with a file elsewhere, whose owner could change them: such a file becomes a copy.
         shared: files elsewhere that may be shared, by device and inode: the store's own.
         longest_path_bytes: paths longer than this cannot be kept.
+        beside: is given the names at the top that are no part of the manifest.
 
     Raises:
         UnpublishableContent: naming everything that cannot be kept.
     """
-    found = _Found(os.fspath(tree), longest_path_bytes)
+    found = _Found(os.fspath(tree), longest_path_bytes, set() if beside is None else beside)
     found.walk()
     if found.problems:
         raise UnpublishableContent(found.top, tuple(sorted(found.problems)))
@@ -182,8 +184,9 @@ def scan(
 class _Found:
     """What is found in a tree: manifest, problems, and what sealing has to look at."""
 
-    def __init__(self, top: str, longest_path_bytes: int | None) -> None:
+    def __init__(self, top: str, longest_path_bytes: int | None, beside: set[str]) -> None:
         self.top = top
+        self.beside = beside
         self.entries: list[tuple[bytes, Entry]] = []
         self.problems: list[str] = []
         self._longest = longest_path_bytes
@@ -202,6 +205,7 @@ class _Found:
                     for item in items:
                         name = item.name
                         if not folder and (name in UNHASHED or name == CONTEXT_FILE):
+                            self.beside.add(name)
                             continue
                         self._item(item, f"{folder}/{name}" if folder else name, pending)
             except OSError as error:

@@ -123,6 +123,7 @@ class Store:
         self.claims = Claims(layout.live)
         self._configs: dict[str, Config] = {}
         self._texts: dict[str, str] = {}
+        self._contents: dict[str, str] = {}
 
     @classmethod
     def open(cls, settings: Settings, *, create: bool = True) -> Store:
@@ -346,6 +347,20 @@ class Store:
     def metadata(self, ref: RealizationRef) -> Metadata | None:
         """What is known of a realization; None where Pylightnix built it."""
         return metadata.read(f"{self.metadata_text}/{ref.folder}/{ref.rhash}.json")
+
+    def content_of(self, rref: str) -> str | None:
+        """The content digest of a realization; None where it has no metadata. Raises UnreadableMetadata."""
+        content = self._contents.get(rref)
+        if content is None:
+            known = self.metadata(parse_rref(rref))
+            if known is None:
+                return None
+            content = self._contents[rref] = known.content
+        return content
+
+    def remember_content(self, rref: str, content: str) -> None:
+        """Note the content digest of a realization, which never changes, to be told by `content_of`."""
+        self._contents[rref] = content
 
     def code(self, ref: DerivationRef) -> Code | None:
         """The code behind a derivation, as it was when it was built first; None where it was not kept."""

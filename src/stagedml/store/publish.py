@@ -106,18 +106,19 @@ def publish(
         DamagedFile: it has not the content that it must have.
         StoreUnusable: the store cannot be written; DiskFull if for lack of space.
     """
-    top = os.fspath(tree)
-    reserved = [name for name in sorted(RESERVED_NAMES) if os.path.lexists(f"{top}/{name}")]
-    if reserved:
-        problems = (f"{name}: a reserved name; write the file under another one" for name in reserved)
-        raise hashing.UnpublishableContent(str(tree), tuple(problems))
+    beside: set[str] = set()
     with store.own_errors():
         entries = hashing.scan(
             tree,
             seal=True,
             shared=_inodes(map(store.layout.realization, links_to)) if links_to else (),
             longest_path_bytes=longest_path_bytes(store, ref),
+            beside=beside,
         )
+        reserved = sorted(RESERVED_NAMES & {*beside, *(entry.path for entry in entries)})
+        if reserved:
+            problems = (f"{name}: a reserved name; write the file under another one" for name in reserved)
+            raise hashing.UnpublishableContent(str(tree), tuple(problems))
         found = hashing.content_digest(entries)
         if content is not None and content != found:
             raise DamagedFile(str(tree), f"it hashes to {found[:32]}, not to {content[:32]} as what it is copied from")
@@ -132,7 +133,8 @@ def publish(
             files=entries,
             builds=(build,),
         )
-        install(store, realization, tree, context_text, known, code)
+        install(store, realization, tree, context_text, known, code, beside=beside)
+    store.remember_content(str(realization), found)
     return realization
 
 
@@ -148,14 +150,16 @@ def install(
     context_text: str,
     known: Metadata | None,
     code: Code | None = None,
+    *,
+    beside: Collection[str] = UNHASHED,
 ) -> None:
     """Publish a tree that was hashed and sealed, under the name that follows from it, and claim it.
 
-    Without metadata it is one that Pylightnix built.
+    Without metadata it is one that Pylightnix built. `beside` are the names at its top that are in no hash.
     """
     top = os.fspath(tree)
     atomic.write_over(f"{top}/{CONTEXT_FILE}", context_text.encode())
-    for name in UNHASHED:
+    for name in UNHASHED.intersection(beside):
         _seal(f"{top}/{name}")
     with store.publishing(realization.folder):
         final = f"{store.storage_text}/{realization.folder}/{realization.rhash}"
