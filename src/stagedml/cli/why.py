@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import textwrap
 import time
@@ -14,10 +13,11 @@ from typing import Any
 
 from stagedml.authoring.session import store_initialize
 from stagedml.core import differences, words
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.plan import Cause
 from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared, knows_stage
+from stagedml.engine.console import from_here, told
 from stagedml.errors import UsageError
 from stagedml.inspection import compare, views
 from stagedml.inspection.compare import Changed, Comparison
@@ -113,25 +113,12 @@ def _ends(blocks: list[list[str]]) -> tuple[list[list[str]], list[list[str]]]:
 
 def _wrapped(event: Event, room: int) -> list[str]:
     """The reasons of an event, as lines of limited length."""
-    texts = [words.printable(_told(reason)) for reason in event.reasons]
+    texts = [words.printable(told(reason)) for reason in event.reasons]
     if not texts:
         return ["nothing is recorded of it"] if event.verdict in _PAST else [""]
     left_out = max(len(texts) - _MOST_REASONS, 0)
     text = ", ".join(texts[:_MOST_REASONS]) + f", and {left_out} more" * (left_out > 0)
     return textwrap.wrap(text, room)
-
-
-def _told(reason: Reason) -> str:
-    """A reason; files below the working directory are named from there."""
-    return _from_here(str(reason)) if reason.cause is Cause.CODE else str(reason)
-
-
-def _from_here(text: str) -> str:
-    """A text with a path in it, told from the working directory if it lies below."""
-    try:
-        return text.replace(f"{os.getcwd()}{os.sep}", "", 1)
-    except OSError:  # the working directory is gone
-        return text
 
 
 def _short_name(name: str) -> str:
@@ -176,7 +163,7 @@ def diff_lines(found: Comparison) -> Iterator[str]:
         for unit in found.code:
             yield f"  {words.printable(unit.name)}"
             for line in unit.lines:
-                shown = _from_here(line) if line.startswith(("--- ", "+++ ")) else line
+                shown = from_here(line) if line.startswith(("--- ", "+++ ")) else line
                 yield f"    {words.printable(shown.replace(_TAB, _SPACES))}".rstrip()
     yield from _section("packages", found.packages, str)
     if found.inputs:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from stagedml.core.plan import Plan, PlanStep, Verdict
+from stagedml.core import words
+from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
 from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.events import Observer
 
@@ -15,19 +18,35 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+_WORTH_TELLING_S = 1.0
+
+
 def plan_lines(plan: Plan) -> list[str]:
-    """A plan as aligned lines: verdict, stage, the start of its hash, and why."""
+    """A plan as aligned lines: verdict, stage, the start of its hash, why, and about how long it takes."""
     width = max((len(step.name) for step in plan.steps), default=0)
     return [
-        f"{step.verdict.value:<7}  {step.name:<{width}}  {parse_dref(step.dref).dhash[:6]}  {_reason(step)}".rstrip()
+        f"{step.verdict.value:<7}  {step.name:<{width}}  {parse_dref(step.dref).dhash[:6]}  {_why(step)}".rstrip()
         for step in plan.steps
     ]
 
 
-def _reason(step: PlanStep) -> str:
+def _why(step: PlanStep) -> str:
     if step.verdict is Verdict.REUSE:
         return ", ".join(parse_rref(rref).rhash[:6] for rref in step.rrefs)
-    return step.detail
+    estimate = f"  (about {words.span(step.seconds)})" if step.seconds and step.seconds >= _WORTH_TELLING_S else ""
+    return ", ".join(map(told, step.reasons)) + estimate
+
+
+def told(reason: Reason) -> str:
+    """A reason as a person reads it here: a file below the working directory is named from there."""
+    return from_here(str(reason)) if reason.cause is Cause.CODE else str(reason)
+
+
+def from_here(text: str) -> str:
+    """A text with a path in it, told from the working directory if it lies below."""
+    with contextlib.suppress(OSError):  # the working directory is gone
+        text = text.replace(f"{os.getcwd()}{os.sep}", "", 1)
+    return text
 
 
 class LineObserver(Observer):
