@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from stagedml import instantiate, realize, using_store
 from stagedml.core import code
 from stagedml.core.code import Code, Unfollowed, Unit
-from stagedml.core.refs import DerivationRef
+from stagedml.core.refs import DerivationRef, parse_rref
 from stagedml.settings import read_settings
+from stagedml.store.archive import copy
 from stagedml.store.collect import collect
 from stagedml.store.gc import Policy, plan_gc
 from stagedml.store.objects import Store
 from stagedml.store.verify import verify
+from stagedml.testing import toys
 
 KNOWN = Code(
     digest="1:" + "0" * 32,
@@ -63,3 +66,11 @@ def test_code_goes_with_the_last_derivation_that_has_it(store: Store) -> None:
     collect(store, plan_gc(store, Policy(grace_s=0)))
     assert not shared.exists()
     assert verify(store).findings == ()
+
+
+def test_code_is_copied_to_another_store(store: Store, tmp_path: Path) -> None:
+    with using_store(store):
+        rref = parse_rref(realize(instantiate(toys.all_counted)))
+    other = Store.open(read_settings({"STAGEDML_DURABLE": "0"}, root=tmp_path / "other"))
+    copy(store, other, [rref])
+    assert other.code(rref.derivation) == store.code(rref.derivation) is not None

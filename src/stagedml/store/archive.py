@@ -548,7 +548,7 @@ def _is_record(build: Any) -> bool:
 def copy(
     source: Store, destination: Store, refs: Iterable[RealizationRef], *, on_progress: OnProgress | None = None
 ) -> Imported:
-    """Publish a closure in another store, with all build records and logs.
+    """Publish a closure in another store, with all build records and logs, and the code behind it.
 
     As `import_archive`, without an archive between: bytes are copied, never shared, and hashed where they arrive; what
     is there already is not read. Holes in files stay holes. The source is not changed, and collectors spare there what
@@ -591,7 +591,7 @@ def copy(
                     _fill(Tree(arrival.tree), contents, source, source.layout.realization(arrival.ref), progress)
                     arrival.content = hashing.content_digest(filter(is_hashed, contents.entries))
             arrivals.check()
-            arrivals.publish(records=True, now=time.time())
+            arrivals.publish(records=True, now=time.time(), code_of=source.code)
         return _imported(closure.asked, arrivals)
 
 

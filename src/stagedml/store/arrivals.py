@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from stagedml.core import config as configs
+from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.errors import StoreError
 from stagedml.store import atomic, hashing, locks, metadata
@@ -38,6 +39,10 @@ _SCRATCH = "import-"
 
 #: Makes an error of a path in the storage and what is wrong there.
 Blame: TypeAlias = Callable[[str, str], StoreError]
+
+
+def _none(ref: DerivationRef) -> None:
+    """Archives tell nothing of the code behind derivations."""
 
 
 @dataclass(slots=True)
@@ -201,8 +206,8 @@ class Arrivals:
     def _wrong(self, ref: RealizationRef, path: str, problem: str) -> StoreError:
         return self._blame(f"{ref.folder}/{ref.rhash}{path and '/'}{path}", problem)
 
-    def publish(self, *, records: bool, now: float) -> None:
-        """Publish what was checked, inputs first."""
+    def publish(self, *, records: bool, now: float, code_of: Callable[[DerivationRef], Code | None] = _none) -> None:
+        """Publish what was checked, inputs first; `code_of` knows the code behind derivations."""
         for dref, config in self.configs.items():
             self.store.add_config(config.decode(), dref, compare=True)
         for arrival in self.realizations:
@@ -211,7 +216,8 @@ class Arrivals:
                 known = replace(known, builds=tuple(replace(b, started=now, stopped=now) for b in known.builds))
             if not arrival.present:
                 context_text = (arrival.tree / CONTEXT_FILE).read_bytes().decode()
-                install(self.store, arrival.ref, arrival.tree, context_text, known)
+                code = code_of(arrival.ref.derivation)
+                install(self.store, arrival.ref, arrival.tree, context_text, known, code)
             elif known is not None:
                 _add_builds(self.store, arrival.ref, known, by_instance=not records)
 
