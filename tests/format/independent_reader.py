@@ -25,6 +25,10 @@ from blake3 import blake3
 HASH = re.compile(r"[0-9a-f]{32}")
 DERIVATION_FOLDER = re.compile(r"([0-9a-f]{32})-([A-Za-z0-9_-]+)")
 DREF = re.compile(r"dref:[0-9a-f]{32}-[A-Za-z0-9_-]+")
+RREF = re.compile(r"rref:[0-9a-f]{32}-[0-9a-f]{32}-[A-Za-z0-9_-]+")
+ADOPTABLE = re.compile(r"[0-9a-f]{32}-[0-9]+")
+FIRST = {"instance", "seed", "started", "stopped", "host", "user", "arguments", "environment", "deterministic"}
+LATER = {"key", "reads", "adopted", "published", "reasons", "since"}  # fields of a build
 UNHASHED = {"context.json", "__buildstart__.txt", "__buildstop__.txt", "__log__"}
 
 
@@ -102,6 +106,27 @@ def instance_seed(seed: int, instance: int) -> int:
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
 
 
+def adoption_text(view: object, contents: dict[str, list[str]]) -> str:
+    """The text of which an adoption key is the hash; `contents` are the content digests by input."""
+    met: list[str] = []
+
+    def numbered(value: Any) -> Any:
+        if isinstance(value, str) and DREF.fullmatch(value):
+            if value not in met:
+                met.append(value)
+            return {"input": met.index(value)}
+        if isinstance(value, dict):
+            return {name: numbered(value[name]) for name in sorted(value)}
+        return [numbered(item) for item in value] if isinstance(value, list) else value
+
+    seen = numbered(view)
+    return json.dumps([seen, [sorted(contents[dref]) for dref in met]], sort_keys=True, separators=(",", ":"))
+
+
+def adoption_key(view: object, contents: dict[str, list[str]]) -> str:
+    return blake3(b"stagedml adoption 1\n" + adoption_text(view, contents).encode()).hexdigest()[:32]
+
+
 def derivation_hash(config: bytes) -> str:
     return hashlib.sha256(config).hexdigest()[:32]
 
@@ -168,6 +193,11 @@ def read_realization(report: Report, folder: Path, metadata: Path) -> None:
         check(report, rref, meta[key] == value, f"metadata says {key} {meta[key]}, found {value}")
     check(report, rref, bool(meta["builds"]), "metadata names no build")
     for build in meta["builds"]:
+        check(report, rref, FIRST <= set(build) <= FIRST | LATER, f"a build has the fields {sorted(build)}")
+        check(report, rref, all(build[name] for name in LATER & set(build)), "a field of a build says nothing")
+        check(report, rref, ("adopted" in build) == ("published" in build), "half of an adoption is recorded")
+        if "adopted" in build and "key" not in build:
+            continue  # a person answered for it, and its seed may be that of another config
         seed = instance_seed(config.get("seed", 0), build["instance"])
         check(report, rref, build["seed"] == seed, f"build of instance {build['instance']} had not the seed {seed}")
     present = {".", *(entry.path for entry in entries)}
@@ -176,6 +206,30 @@ def read_realization(report: Report, folder: Path, metadata: Path) -> None:
         check(report, rref, found, f"output {output} is missing")
     for path in [folder, *(folder / entry.path for entry in entries if entry.kind != "l")]:
         check(report, rref, not path.stat().st_mode & 0o222, f"{path} is writable")
+
+
+def read_beside(report: Report, ours: Path) -> None:
+    """What is ours beside metadata: code, what may be adopted, and what a person answered for."""
+    for path in sorted((ours / "metadata").glob("*/code.json")):
+        with finding_errors(report, path):
+            code = json.loads(path.read_bytes())
+            shared = ours / "code" / f"{code['digest'].replace(':', '-')}.json"
+            check(report, str(path), set(code) == {"format", "digest", "units", "packages", "unfollowed"}, "its fields")
+            check(report, str(path), code["format"] == 1, f"has the format {code['format']}")
+            check(report, str(path), path.samefile(shared), f"is no hard link to {shared}")
+            said = report.derivations.get(f"dref:{path.parent.name}", {}).get("stagedml", {}).get("code")
+            check(report, str(path), said in (None, code["digest"]), f"is the code of {code['digest']}, not of {said}")
+            for unit in code["units"]:
+                check(report, str(path), set(unit) == {"name", "file", "line", "text", "digest"}, f"a unit is {unit}")
+    for path in sorted((ours / "adoptable").glob("*")):
+        check(report, str(path), bool(ADOPTABLE.fullmatch(path.name)), "is no key and instance")
+        check(report, str(path), bool(RREF.fullmatch(os.readlink(path))), f"leads to {os.readlink(path)}")
+    for path in sorted((ours / "blessed").glob("*.json")):
+        with finding_errors(report, path):
+            blessing = json.loads(path.read_bytes())
+            check(report, str(path), set(blessing) == {"old", "new", "reason", "user", "when"}, "its fields")
+            check(report, str(path), blessing["new"] == f"dref:{path.stem}", f"speaks of {blessing['new']}")
+            check(report, str(path), bool(DREF.fullmatch(blessing["old"])), f"names {blessing['old']}")
 
 
 def read_store(storage: Path) -> Report:
@@ -194,6 +248,7 @@ def read_store(storage: Path) -> Report:
         for realization in sorted(f for f in folder.iterdir() if f.is_dir() and HASH.fullmatch(f.name)):
             with finding_errors(report, realization):
                 read_realization(report, realization, ours / "metadata" / folder.name / f"{realization.name}.json")
+    read_beside(report, ours)
     return report
 
 

@@ -21,10 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from format import independent_reader as reader
-from stagedml import instantiate, mklens, pinned, realize, realize_many, using_store
+from stagedml import Instantiated, bless, instantiate, mklens, pinned, realize, realize_many, using_store
 from stagedml.authoring.build import derive_seed
+from stagedml.authoring.stage import OwnRealizer
+from stagedml.core import adoption, fingerprint
 from stagedml.core import config as configs
-from stagedml.core import fingerprint
+from stagedml.core.plan import Cause
+from stagedml.core.refs import parse_rref
 from stagedml.settings import read_settings
 from stagedml.store import hashing
 from stagedml.store.layout import LAYOUT_VERSION
@@ -153,6 +156,16 @@ def test_the_seeds_of_the_page_are_derived_as_the_page_says(page: str) -> None:
         assert derive_seed(seed, instance) == reader.instance_seed(seed, instance) == derived
 
 
+def test_the_view_of_the_page_has_the_key_that_the_page_says(page: str) -> None:
+    text = section(page, "Adoption key, version 1")
+    view = json.loads(blocks(text)[-2])
+    key = re.search(r"has the key\s+`([0-9a-f]{32})`", text)
+    assert key is not None
+    contents = {"dref:" + "0" * 32 + "-x": [digest_of(BYTE_IN_A), digest_of({})]}
+    assert reader.adoption_text(view, contents).startswith(blocks(text)[-1])
+    assert adoption.key_of(adoption.template_of(view), contents.get) == reader.adoption_key(view, contents) == key[1]
+
+
 def test_a_new_store_has_the_version_that_the_page_says(page: str, tmp_path: Path) -> None:
     store = Store.open(read_settings({}, root=tmp_path))
     assert f'"{LAYOUT_VERSION}" and a newline' in section(page, "Files")
@@ -269,6 +282,66 @@ def test_the_reader_is_content_with_a_store_that_toy_stages_filled(store: Store)
     everything = {str(rref): store.metadata(rref) for dref in store.derivations() for rref in store.realizations(dref)}
     assert report.realizations == {rref: known.content if known else None for rref, known in everything.items()}
     assert len(everything) == 12
+
+
+def test_the_keys_that_builds_are_recorded_under_are_those_of_the_page(store: Store) -> None:
+    with using_store(store):
+        target = instantiate(toys.all_counted, "Hello")
+        realize(target)
+    contents: dict[str, list[str]] = {}
+    keys = []
+    for dref in store.derivations():
+        for rref in store.realizations(dref):
+            known = store.metadata(rref)
+            assert known is not None
+            contents.setdefault(str(dref), []).append(known.content)
+    for derivation in target.closure.derivations:
+        assert isinstance(derivation.realizer, OwnRealizer)
+        key = reader.adoption_key(derivation.realizer.view(store), contents)
+        (rref,) = store.realizations(derivation.realizer.declaration.ref)
+        known = store.metadata(rref)
+        assert known is not None
+        assert known.builds[0].key == key
+        assert os.readlink(store.layout.adoptable / f"{key}-0") == str(rref)
+        keys.append(key)
+    assert len(set(keys)) == 3
+
+
+def test_the_page_names_every_cause(page: str) -> None:
+    sentence = section(page, "Metadata").split("`cause` is one of")[1].split(".\n")[0]
+    assert re.findall(r"`([a-z ]+)`", sentence) == [cause.value for cause in Cause]
+
+
+def test_the_view_of_a_stage_is_as_the_page_says(store: Store) -> None:
+    with using_store(store):
+        target: Instantiated[toys.Count] = instantiate(toys.all_counted, "Hello")
+        realize(target)
+    *_, derivation = target.closure.derivations
+    assert isinstance(derivation.realizer, OwnRealizer)
+    config = store.config_of(target.result)
+    source = config["source"]
+    view = {"own": config, "inputs": [[source, {"text": [source, "text.txt"]}]]}
+    assert derivation.realizer.view(store) == view
+
+
+def test_the_reader_is_content_with_what_was_adopted_and_blessed(store: Store) -> None:
+    with using_store(store):
+        first = realize_many(instantiate(toys.sample, seed=1), instances=2)[0]
+        other = instantiate(toys.sample, seed=2)
+        bless(first, other, reason="alike")
+        rref = realize(other)
+        bless(realize(instantiate(toys.text, content="a")), instantiate(toys.text, content="b"), reason="alike")
+        realize(instantiate(toys.all_counted, "a"))
+        counted = realize(instantiate(toys.all_counted, "b"))
+    report = reader.read_store(store.layout.storage)
+    assert report.findings == []
+    known = store.metadata(parse_rref(rref))
+    assert known is not None
+    assert (known.builds[0].adopted, known.builds[0].reasons[0].cause) == (first, Cause.BLESSED)
+    known = store.metadata(parse_rref(counted))
+    assert known is not None
+    assert known.builds[0].adopted
+    assert known.builds[0].key
 
 
 def test_the_reader_finds_what_is_wrong_with_a_store(store: Store) -> None:
