@@ -15,6 +15,7 @@ import os
 import stat
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -387,9 +388,12 @@ class Store:
                 return
             except FileNotFoundError:
                 if is_last:
-                    atomic.write_file(path, known.to_text(), durable=False, mode=0o444)
+                    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+                    atomic.write_new_file(temporary, known.to_text().encode())
                     with contextlib.suppress(FileExistsError):  # another process was quicker
-                        os.link(path, shared)
+                        os.link(temporary, shared)
+                    os.rename(temporary, path)
+                    return
                 for folder in map(os.path.dirname, (shared, path)):
                     os.makedirs(folder, exist_ok=True)
             else:
