@@ -392,7 +392,7 @@ class Store:
                     atomic.write_new_file(temporary, known.to_text().encode())
                     with contextlib.suppress(FileExistsError):  # another process was quicker
                         os.link(temporary, shared)
-                    os.rename(temporary, path)
+                    os.replace(temporary, path)
                     return
                 for folder in map(os.path.dirname, (shared, path)):
                     os.makedirs(folder, exist_ok=True)
