@@ -211,3 +211,17 @@ def test_what_is_no_stage_and_what_is_given_twice_are_refused(capsys: pytest.Cap
     code, _, err = run(capsys, "plan", "--root", root, TOYS, "words=a", "words=b")
     assert code == EXIT_USAGE
     assert "words is given twice: 'a' and 'b'" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("def f(:\n", "SyntaxError"), ("x = 1\nprint(1 / (x - 1))\n", "broken_stages.py:2")]
+)
+def test_a_module_that_cannot_be_imported_is_named_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    (tmp_path / "broken_stages.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["plan", "--root", str(tmp_path / "root"), "broken_stages:stage"]) == EXIT_USAGE
+    message = capsys.readouterr().err
+    assert "importing broken_stages failed" in message
+    assert told in message

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import shlex
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,11 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
             f"{text}: there is no module {error.name!r}; name the folder that holds it in PYTHONPATH, and the stage as "
             "MODULE:FUNCTION"
         ) from None
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
+        problem = f"{type(error).__name__}: {error}{where}"
+        raise UsageError(f"{text}: importing {module_name or catalogue} failed, {problem}") from error
     found: Any = getattr(module, name, None)
     if not _is_stage(found):
         names = [key for key, value in vars(module).items() if _is_stage(value) and not key.startswith("_")]
