@@ -30,9 +30,9 @@ from stagedml.core.plan import Cause
 from stagedml.core.refs import parse_rref
 from stagedml.settings import read_settings
 from stagedml.store import hashing
+from stagedml.store.contexts import context_json
 from stagedml.store.layout import LAYOUT_VERSION
 from stagedml.store.objects import Store
-from stagedml.store.publish import context_json
 from stagedml.testing import toys
 
 #: A tree for tests: name -> folder (a dict), file (bytes), executable file (`Program`) or link (str).

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from stagedml.core.refs import parse_rref
 from stagedml.engine.nodes import Node
+from stagedml.store.contexts import WrittenContext
 from stagedml.store.objects import Store
 
 
@@ -16,27 +17,26 @@ class Contexts:
     def __init__(self, store: Store, nodes: Iterable[Node]) -> None:
         self._store = store
         self._consumers = Counter(dref for node in nodes for dref in node.inputs)
-        self._known: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._known: dict[str, WrittenContext] = {}
 
-    def of(self, inputs: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    def of(self, inputs: Mapping[str, tuple[str, ...]]) -> WrittenContext:
         """Everything that a realization with these direct inputs rests on. Raises NotInStore, DamagedFile."""
-        context: dict[str, list[str]] = {}
+        context: WrittenContext | None = None
         for dref, rrefs in inputs.items():
             for rref in rrefs:
                 theirs = self._known.get(rref)
                 if theirs is None:
-                    theirs = self._known[rref] = self._store.context(parse_rref(rref))
-                if not context:
-                    context = dict(theirs)  # type: ignore[arg-type]  # the lists in it are shared, and never changed
+                    theirs = self._known[rref] = WrittenContext(self._store.context(parse_rref(rref)))
+                if context is None:
+                    context = WrittenContext(theirs)
                     continue
                 for other, others in theirs.items():
-                    mine = context.get(other)
-                    if mine is None or mine != others:
-                        context[other] = sorted({*(mine or ()), *others})
-            context[dref] = sorted(rrefs)
-        return context
+                    context.put(other, {*context.get(other, ()), *others})
+            context = context or WrittenContext()
+            context.put(dref, rrefs)
+        return context or WrittenContext()
 
-    def add(self, rref: str, context: Mapping[str, Sequence[str]]) -> None:
+    def add(self, rref: str, context: WrittenContext) -> None:
         """Keep the context of a realization that was just published, if something rests on it."""
         if self._consumers[f"dref:{rref[38:]}"]:
             self._known[rref] = context

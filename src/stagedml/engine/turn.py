@@ -34,6 +34,7 @@ from stagedml.engine.planning import Planner
 from stagedml.engine.records import record_of
 from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.store import adoptions, atomic
+from stagedml.store.contexts import WrittenContext
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
@@ -256,7 +257,7 @@ class Turn:
     def _publish(
         self,
         tree: Path,
-        context: Mapping[str, Sequence[str]],
+        context: WrittenContext,
         record: BuildRecord,
         *,
         links_to: tuple[RealizationRef, ...],
@@ -290,7 +291,7 @@ class Turn:
     def _build_own(
         self,
         realizer: OwnRealizer,
-        context: Mapping[str, Sequence[str]],
+        context: WrittenContext,
         instance: int,
         outpath: Path,
         why: Mapping[str, Any],
@@ -319,7 +320,7 @@ class Turn:
         return outpath, record
 
     def _build_foreign(
-        self, context: Mapping[str, Sequence[str]], instance: int, outpath: Path, why: Mapping[str, Any]
+        self, context: WrittenContext, instance: int, outpath: Path, why: Mapping[str, Any]
     ) -> list[tuple[Path, BuildRecord]]:
         """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
 

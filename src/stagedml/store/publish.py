@@ -21,7 +21,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -29,6 +29,7 @@ from blake3 import blake3
 from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef
 from stagedml.store import adoptions, atomic, hashing, locks, metadata
+from stagedml.store.contexts import context_json
 from stagedml.store.layout import CONTEXT_FILE, RESERVED_NAMES, UNHASHED
 from stagedml.store.metadata import BuildRecord, Metadata
 from stagedml.store.objects import Context, DamagedFile, Store
@@ -230,25 +231,6 @@ def _inodes(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
         for item in others
     )
     return frozenset((status.st_dev, status.st_ino) for status in statuses)
-
-
-def context_json(context: Context) -> str:
-    """The exact text of a `context.json`, as Pylightnix writes it: that of `json.dumps(..., indent=4, sort_keys=True)`.
-
-    Contexts of long chains are long, so it is put together of entries; references need no quoting.
-    """
-    if not context:
-        return "{}"
-    entries = [
-        f'    "{dref}": [\n        "{rrefs[0]}"\n    ]' if len(rrefs) == 1 else _entry(dref, rrefs)
-        for dref, rrefs in sorted(context.items())
-    ]
-    return "{\n" + ",\n".join(entries) + "\n}"
-
-
-def _entry(dref: str, rrefs: Sequence[str]) -> str:
-    inner = ",\n        ".join(f'"{rref}"' for rref in sorted(rrefs))
-    return f'    "{dref}": [\n        {inner}\n    ]' if rrefs else f'    "{dref}": []'
 
 
 def build_key(ref: DerivationRef, inputs: Context, instance: int) -> str:
