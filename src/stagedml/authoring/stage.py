@@ -163,6 +163,15 @@ overrides: contextvars.ContextVar[Mapping[int, tuple[Override, ...]]] = contextv
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Constants:
+    """What all configs have in common that a stage makes with the same code: fields, and their texts."""
+
+    code: Code | None
+    fields: Config
+    texts: Mapping[str, str]
+
+
 class Stage(Generic[P, A]):
     """A stage: called with parameters and references it declares a derivation and returns its typed reference.
 
@@ -228,6 +237,7 @@ class Stage(Generic[P, A]):
             self._read_template("/".join(path[1:]))
         self._prefixes = sorted(name for name, path in self.outputs.items() if path.prefix)
         self._filled_outputs = {name for name, path in self.outputs.items() if _BRACES & set("/".join(path[1:]))}
+        self._constants: _Constants | None = None
         self._is_name_filled = bool(_BRACES & set(self.name_template))
         if unknown := [name for name in self._telling if name not in self.checks]:
             self._refuse(f"fixed_output speaks of {', '.join(unknown)}, no parameter of it")
@@ -316,8 +326,7 @@ class Stage(Generic[P, A]):
         fingerprinted = own.fingerprinted(self) if own else self.fingerprinted()
         if fingerprinted is not None and fingerprinted.code.unfollowed:
             fingerprinted.tell(self.__name__, strict=self.strict)
-        config = self.config(parameters, fingerprinted.code if fingerprinted else None)
-        text = configs.canonical(config)
+        config, text = self.config(parameters, fingerprinted.code if fingerprinted else None)
         declaration = Declaration(
             stage=self,
             parameters=parameters,
@@ -395,27 +404,42 @@ class Stage(Generic[P, A]):
         fingerprinted = self.fingerprinted()
         return fingerprinted.code if fingerprinted is not None else None
 
-    def config(self, parameters: Mapping[str, Any], code: Code | None) -> Config:
-        """The config that checked parameters and code make. Raises InvalidStage where they give no proper name."""
+    def config(self, parameters: Mapping[str, Any], code: Code | None) -> tuple[Config, str]:
+        """The config that checked parameters and code make, and its text.
+
+        Raises InvalidStage where they give no proper name.
+        """
+        if self._constants is None or self._constants.code is not code:
+            self._constants = self._constants_with(code)
+        config: Config = dict(self._constants.fields)
+        for name, value in parameters.items():
+            config[name] = _plain(value)
+        for name in self._filled_outputs:
+            config[name] = [SELF, *_checked_parts(self._filled("/".join(self.outputs[name][1:]), parameters))]
+        if self._is_name_filled:
+            name = config["name"] = self._filled(self.name_template, parameters)
+            if not is_valid_name(name):
+                self._refuse(f"its name comes out as {name!r}; {_NAMES}")
+        texts = self._constants.texts
+        return config, configs.joined(
+            texts[name] if name in texts else configs.field_text(name, config[name]) for name in sorted(config)
+        )
+
+    def _constants_with(self, code: Code | None) -> _Constants:
         own: dict[str, Any] = {} if code is None else {"code": code.digest}
         if code is not None and code.packages:
             own["packages"] = dict(code.packages)
         if self._prefixes:
             own["prefixes"] = list(self._prefixes)
-        config: Config = {name: _plain(value) for name, value in parameters.items()}
-        for output_name, path in self.outputs.items():
-            parts = path[1:]
-            if output_name in self._filled_outputs:
-                parts = [*_checked_parts(self._filled("/".join(parts), parameters))]
-            config[output_name] = [SELF, *parts]
-        name = self.name_template
-        if self._is_name_filled:
-            name = self._filled(name, parameters)
-        if not is_valid_name(name):
-            self._refuse(f"its name comes out as {name!r}; {_NAMES}")
-        config["name"] = name
-        config["stagedml"] = own
-        return config
+        fields: Config = {"stagedml": own}
+        for name, path in self.outputs.items():
+            if name not in self._filled_outputs:
+                fields[name] = list(path)
+        if not self._is_name_filled:
+            if not is_valid_name(self.name_template):
+                self._refuse(f"its name comes out as {self.name_template!r}; {_NAMES}")
+            fields["name"] = self.name_template
+        return _Constants(code, fields, {name: configs.field_text(name, value) for name, value in fields.items()})
 
     def _filled(self, template: str, parameters: Mapping[str, Any]) -> str:
         try:

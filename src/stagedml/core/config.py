@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from stagedml.core.refs import DerivationRef, is_dref, is_rref
@@ -22,6 +22,7 @@ Json: TypeAlias = Any  # a JSON value; recursive aliases read worse than they ch
 Config: TypeAlias = dict[str, Any]
 
 SELF = "__self__"
+_FIELD = "\n    "
 _quoted = json.encoder.encode_basestring_ascii
 RESERVED = ("name", "r", "S", "stagedml")
 
@@ -31,7 +32,18 @@ def canonical(config: Mapping[str, Json]) -> str:
 
     Raises ValueError for floats that are not finite, TypeError for what is no JSON value.
     """
-    return _written(config, "\n")
+    return joined(field_text(name, config[name]) for name in sorted(config))
+
+
+def field_text(name: str, value: Json) -> str:
+    """A field as it stands in the text of a config. Raises as `canonical`."""
+    return f"{_quoted(name)}: {_written(value, _FIELD)}"
+
+
+def joined(fields: Iterable[str]) -> str:
+    """The text of a config, given those of its fields in the order of their names."""
+    inside = f",{_FIELD}".join(fields)
+    return f"{{{_FIELD}{inside}\n}}" if inside else "{}"
 
 
 def _written(value: Json, newline: str) -> str:
