@@ -146,3 +146,13 @@ def test_the_setting_is_checked() -> None:
     assert read_settings({"STAGEDML_PACKAGES": "LOCK"}).packages == "lock"
     with pytest.raises(UsageError, match="STAGEDML_PACKAGES='all': set it to one of direct, none, lock"):
         read_settings({"STAGEDML_PACKAGES": "all"})
+
+
+def test_packages_of_another_environment_are_no_code_of_the_user(tmp_path: Path) -> None:
+    from stagedml.authoring.sources import is_tracked
+
+    place = tmp_path / "elsewhere" / "lib" / "python3.11" / "site-packages" / "thing" / "__init__.py"
+    place.parent.mkdir(parents=True)
+    place.write_text("")
+    assert not is_tracked("thing", str(place))
+    assert is_tracked("mine", str(tmp_path / "mine.py"))

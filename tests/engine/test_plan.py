@@ -157,7 +157,7 @@ def test_other_realizations_of_the_inputs_are_a_reason(store: Store) -> None:
 
     drawn = verdicts(plan(instantiate(shouted_from_the_other)))
     assert drawn["text"][0] is REUSE
-    assert drawn["upper"] == (BUILD, Cause.INPUT, "other realizations of its inputs")
+    assert drawn["upper"] == (BUILD, Cause.INPUT, "other realizations of text")
 
 
 def test_a_matcher_that_nothing_can_satisfy_is_a_reason(store: Store) -> None:

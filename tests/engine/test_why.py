@@ -519,7 +519,7 @@ def test_what_came_out_otherwise_when_forced_is_named_with_what_rests_on_it(stor
     assert mklens(rref).text.contents == "TWO"
     assert events(why(rref)) == [
         ("unsteady", "built", Cause.FORCED, "forced"),
-        ("upper", "built", Cause.INPUT, "other realizations of its inputs"),
+        ("upper", "built", Cause.INPUT, "other realizations of unsteady"),
     ]
 
 

@@ -114,7 +114,7 @@ def adoption_text(view: object, contents: dict[str, list[str]]) -> str:
         if isinstance(value, str) and DREF.fullmatch(value):
             if value not in met:
                 met.append(value)
-            return {"input": met.index(value)}
+            return f"dref:{met.index(value)}"
         if isinstance(value, dict):
             return {name: numbered(value[name]) for name in sorted(value)}
         return [numbered(item) for item in value] if isinstance(value, list) else value

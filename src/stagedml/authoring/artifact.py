@@ -18,7 +18,7 @@ from stagedml.authoring.pylightnix import DRef, RefPath
 from stagedml.authoring.watching import tell
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, Config
-from stagedml.core.refs import parse_dref
+from stagedml.core.refs import is_dref, parse_dref
 from stagedml.errors import UsageError
 
 A = TypeVar("A", bound="Artifact")
@@ -99,7 +99,7 @@ class Artifact(DRef):
             if name not in config:
                 kind = type(self).__name__
                 raise AttributeError(f"the config of {self} has no field {name!r}, which {kind} promises")
-            value = configs.resolve(config[name], str(self))
+            value = configs.resolve(config[name], Artifact(str(self)))  # whose order is told, as its own
             return _typed(value, type(self).field_types()[name], self.__dict__.get("_source"))
 
     def _config(self) -> Config:
@@ -158,7 +158,9 @@ def bound(artifact: type[Artifact], dref: str, source: ConfigSource) -> Any:
 
 def _typed(value: Any, annotation: Any, source: ConfigSource | None) -> Any:
     """References inside a field's value, as the artifacts that the annotation says they are."""
-    if isinstance(annotation, type) and issubclass(annotation, Artifact) and isinstance(value, str):
+    if isinstance(annotation, type) and issubclass(annotation, Artifact):
+        if not is_dref(value):  # of a union that takes other texts, too
+            return value
         return bound(annotation, value, source) if source is not None else annotation(value)
     if annotation == RefPath:
         return value

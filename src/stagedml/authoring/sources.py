@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import linecache
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -264,12 +265,17 @@ def _installed_folders() -> tuple[str, ...]:
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
+#: How the folders are called that packages are installed in, of other environments too, as a `.pth` file brings them.
+_INSTALLED = re.compile(rf"{re.escape(os.sep)}(site|dist)-packages{re.escape(os.sep)}")
+
+
 @functools.lru_cache(maxsize=8192)
 def is_tracked(module: str, filename: str) -> bool:
     """Whether a module is the user's, or one of those of ours that count as such."""
     if module == "stagedml" or module.startswith("stagedml."):
         return module.startswith(_OWN_TRACKED)
-    return not os.path.realpath(filename).startswith(_installed_folders())
+    place = os.path.realpath(filename)
+    return not (place.startswith(_installed_folders()) or _INSTALLED.search(place))
 
 
 def _collect(body: Iterable[ast.stmt], source: Source) -> None:

@@ -454,8 +454,11 @@ class Stage(Generic[P, A]):
         """
         if self.fixed_output:
             code = inspect.unwrap(self.builder)
-            own = {"fixed": f"{code.__module__}.{code.__qualname__}", "outputs": list(self.outputs)}
-            return {**own, **{name: config[name] for name in (*self._telling, *self.outputs)}}
+            return {
+                "fixed": f"{code.__module__}.{code.__qualname__}",
+                "outputs": {name: config[name] for name in self.outputs},
+                "parameters": {name: config[name] for name in self._telling},
+            }
         seen: dict[tuple[str, type[Artifact]], None] = {}
         for name in sorted(self.annotations):
             _see(_typed(config[name], self.annotations[name], source), seen)
@@ -630,10 +633,12 @@ def stage(
 
 def _see(value: Any, seen: dict[tuple[str, type[Artifact]], None]) -> None:
     """Note the artifacts in a value, in their order."""
+    if type(value) is Artifact:
+        return  # declares no fields; it stands in the config itself
     if isinstance(value, Artifact):
         seen[str.__str__(value), type(value)] = None
     elif isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
+        for item in [value[key] for key in sorted(value)] if isinstance(value, dict) else value:
             _see(item, seen)
 
 

@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 from stagedml.core import words
+from stagedml.core.plan import Reason
+from stagedml.engine.console import told
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -26,10 +28,11 @@ def run_ls(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([line.to_json() for line in lines], indent=2))
         return 0
+    hashes = views.short_hashes([line.rref for line in lines])
     rows = [
         (
             line.name,
-            line.rref.removeprefix("rref:")[:12],
+            hashes[line.rref],
             _ago(line.built),
             words.size(line.size_bytes),
             ",".join(map(str, line.instances)) if line.instances not in ((), (0,)) else "",
@@ -55,6 +58,10 @@ def run_show(arguments: argparse.Namespace) -> int:
         taken = build["stopped"] - build["started"]
         where = f" on {build['host']}" if build["host"] else ", elsewhere"
         print(f"built     {_ago(build['started'])} in {taken:.1f} s{where}, seed {build['seed']}")
+        if build["adopted"]:
+            print(f"adopted   {_ago(build['published'])} from {build['adopted']}")
+        if build["reasons"]:
+            print(f"why       {', '.join(told(Reason(**reason)) for reason in build['reasons'])}")
     print("config")
     for field, value in view.config.items():
         if field not in ("name", "stagedml"):

@@ -8,6 +8,7 @@ not change a byte.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from blake3 import blake3
 from stagedml.core.refs import is_dref
 
 _HEADER = b"stagedml adoption 1\n"
+_KEY = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def template_of(view: Any) -> Template:
         kind = type(value)
         if kind is str:
             if value[:5] == "dref:" and is_dref(value):
-                return {"input": numbers.setdefault(value, len(numbers))}
+                return f"dref:{numbers.setdefault(value, len(numbers))}"  # as no plain text in a config begins
             return value
         if kind is list:
             return [replaced(item) for item in value]
@@ -70,3 +72,8 @@ def key_of(template: Template, contents_of: Callable[[str], Sequence[str] | None
         contents.append(sorted(known))
     text = f"[{template.text},{json.dumps(contents, separators=(',', ':'))}]"
     return blake3(_HEADER + text.encode()).hexdigest()[:32]
+
+
+def is_key(text: object) -> bool:
+    """Whether something is a key of adoption, which may stand in the name of a file."""
+    return isinstance(text, str) and _KEY.match(text) is not None

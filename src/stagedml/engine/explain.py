@@ -59,9 +59,12 @@ class Explainer:
         near = self._of(ref.name).nearest(ref, config, self._closure)
         if near is None:
             return Explanation((Reason(Cause.FIRST_BUILD),))
-        other, since = near
-        theirs = self.store.config(other)
-        found = differences.reasons(theirs, config, self.store.code(other), code)
+        return self.against(ref, near[1], code)
+
+    def against(self, ref: DerivationRef, since: RealizationRef, code: Code | None) -> Explanation:
+        """How a derivation differs from that of a realization."""
+        config, other = self.store.config(ref), since.derivation
+        found = differences.reasons(self.store.config(other), config, self.store.code(other), code)
         return Explanation(
             found or (Reason(Cause.FIRST_BUILD),),
             since,

@@ -100,9 +100,8 @@ class Planner:
         decision = self.decide(node, found, lambda: self.key(node, contents_of), contents_of, forced=node.forced)
         if decision.selected:
             return PlanStep(node.dref, node.ref.name, Verdict.REUSE, (), "", (), decision.selected)
-        explained = self.explained(node, decision, found)
-        blessed = dict.fromkeys(reason for _, source in decision.adopt for reason in self.blessing(node, source))
-        explained = replace(explained, reasons=(*blessed, *explained.reasons))
+        inputs = {dref: known[dref].rrefs for dref in node.inputs}
+        explained = self.explained(node, decision, found, inputs)
         adopted = bool(decision.build) and len(decision.adopt) == len(decision.build)
         return planned(Verdict.ADOPT if adopted else Verdict.BUILD, explained, decision)
 
@@ -195,8 +194,14 @@ class Planner:
             found.append(content)
         return tuple(found)
 
-    def explained(self, node: Node, decision: Decision, found: Survey) -> Explanation:
-        """Why a derivation whose inputs are settled is not simply reused."""
+    def explained(
+        self, node: Node, decision: Decision, found: Survey, inputs: Mapping[str, tuple[str, ...]]
+    ) -> Explanation:
+        """Why a derivation is not simply reused whose inputs are settled; `inputs` stand for them."""
+        for _, source in decision.adopt:
+            if blessed := self.blessing(node, source):
+                explained = self.explainer.against(node.ref, parse_rref(source), node.code)
+                return replace(explained, reasons=(*blessed, *explained.reasons))
         if decision.cause is Cause.FIRST_BUILD:
             if not found.total:
                 explained = self.explainer.first_build(node.ref, node.code)
@@ -207,7 +212,8 @@ class Planner:
                     unfit = Reason(Cause.BLESSED, f"blessed as equal to {_brief(blessing.old)}, {problem}")
                     return replace(explained, reasons=(*explained.reasons, unfit))
                 return explained
-            reason = Reason(Cause.INPUT, "other realizations of its inputs")
+            since = latest_realization(self.store, node.ref)
+            reason = Reason(Cause.INPUT, f"other realizations of {self._others(since, inputs) or 'its inputs'}")
         else:
             subject = {
                 Cause.BYTES_MISSING: f"bytes missing of {', '.join(found.damaged)}",
@@ -217,6 +223,15 @@ class Planner:
             cause = decision.cause or Cause.MATCHER
             reason = Reason(cause, subject.get(cause, ""))
         return Explanation((reason,), *self._own_history(node))
+
+    def _others(self, since: RealizationRef | None, inputs: Mapping[str, tuple[str, ...]]) -> str:
+        """The names of the inputs for which other realizations stand than for those of an earlier realization."""
+        if since is None:
+            return ""
+        earlier = self.store.inputs_of(since, self.store.metadata(since))
+        return ", ".join(
+            parse_dref(dref).name for dref, rrefs in inputs.items() if sorted(rrefs) != sorted(earlier.get(dref, ()))
+        )
 
     def _own_history(self, node: Node) -> tuple[RealizationRef | None, bool, float | None]:
         """The realization of a derivation that was built last, and how long that took."""

@@ -163,7 +163,7 @@ class Turn:
 
     def _explained(self, decision: Decision) -> Explanation:
         if self.step.verdict is Verdict.DEPENDS:
-            return self.setting.planner.explained(self.node, decision, self._found)
+            return self.setting.planner.explained(self.node, decision, self._found, self.inputs)
         since = parse_rref(self.step.since) if self.step.since else None
         return Explanation(self.step.reasons, since)
 
@@ -204,14 +204,14 @@ class Turn:
             atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
             made = next((build for build in known.builds if build.instance == instance), known.builds[0])
             by_key = made.key == self._key
-            blessed = () if by_key else self.setting.planner.blessing(node, str(source))
             record = replace(
                 made,
                 instance=instance,
+                seed=derive_seed(stage_seed(self.store.config(node.ref)), instance),
                 key=made.key if by_key else "",
                 adopted=str(source),
                 published=time.time(),
-                reasons=tuple(dict.fromkeys((*blessed, *explained.reasons))),
+                reasons=explained.reasons,
                 since=str(explained.since or ""),
             )
             candidate = self._publish(outpath, context, record, links_to=(source,), content=known.content)

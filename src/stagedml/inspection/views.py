@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from stagedml.core.refs import RealizationRef, is_dref, is_rref, parse_dref, par
 from stagedml.errors import UsageError
 from stagedml.store.metadata import Metadata, UnreadableMetadata
 from stagedml.store.objects import NotInStore, Store
+
+_TWO_HASHES = re.compile(r"([0-9a-f]{4,32})-([0-9a-f]{1,32})")
 
 
 class AmbiguousReference(UsageError):
@@ -113,6 +117,15 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def short_hashes(rrefs: Iterable[str]) -> dict[str, str]:
+    """For each realization, the start of its hash; where others have the same, that of its derivation's, too.
+
+    What was adopted has the same files as what it was taken from, and often the same hash.
+    """
+    times = Counter(rref[5:17] for rref in rrefs)
+    return {rref: rref[5:17] if times[rref[5:17]] == 1 else f"{rref[5:17]}-{rref[38:44]}" for rref in rrefs}
+
+
 def hash_of(ref: str) -> str:
     """The hash that tells a reference from others of its kind; nothing of nothing."""
     return ref[5:37]
@@ -123,8 +136,8 @@ def find(store: Store, text: str) -> RealizationRef:
 
     Args:
         store: where to look.
-        text: an rref; a dref or the name of a stage, for the realization of it that was built last; or the first
-            characters of an rref's hash, with or without `rref:`.
+        text: an rref; a dref or the name of a stage, for the realization of it that was built last; the first
+            characters of an rref's hash, with or without `rref:`; or those of both of its hashes, with `-` between.
 
     Raises:
         UsageError: it is too short.
@@ -141,6 +154,7 @@ def find(store: Store, text: str) -> RealizationRef:
         if lines:
             return parse_rref(max(lines, key=lambda line: (line.built or 0.0, line.rref)).rref)
     prefix = text.removeprefix("rref:")
+    abbreviated = _TWO_HASHES.fullmatch(prefix)
     if len(prefix) < 4:
         raise UsageError(f"{text!r} is no stage in the store; of a hash, give at least 4 characters")
     found = [
@@ -148,6 +162,7 @@ def find(store: Store, text: str) -> RealizationRef:
         for derivation in store.derivations()
         for ref in store.realizations(derivation)
         if f"{ref.rhash}-{ref.folder}".startswith(prefix)
+        or (abbreviated and ref.rhash.startswith(abbreviated[1]) and ref.dhash.startswith(abbreviated[2]))
     ]
     if len(found) > 1:
         raise AmbiguousReference(text, tuple(map(str, found)))

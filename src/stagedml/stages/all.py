@@ -21,9 +21,11 @@ from stagedml.authoring.realized import realized
 from stagedml.authoring.redefine import pinned, redefine
 from stagedml.authoring.session import current_store, store_initialize, using_store
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.engine.blessing import bless, borrow
 from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
 from stagedml.engine.realize import lrealize, plan, realize, realize_many, tryrealize
 from stagedml.engine.recursive import realize_recursive
+from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
@@ -66,6 +68,8 @@ __all__ = [
     "bert_finetune_glue",
     "bert_pretrain",
     "best",
+    "bless",
+    "borrow",
     "current_store",
     "every",
     "exactly",
@@ -103,6 +107,7 @@ __all__ = [
     "tryrealize",
     "using_store",
     "vocabulary",
+    "why",
     "why_alive",
 ]
 

@@ -99,7 +99,8 @@ def spelt_reference(store: Store, ref: RealizationRef, known: Metadata, context:
     hashes = {ref.dhash, *_hashes(store.context(ref))} - _hashes(context)
     folder = store.path(ref)
     for entry in known.files:
-        if entry.kind == "l" and any(text in entry.digest for text in hashes):
+        named = entry.path + (entry.digest if entry.kind == "l" else "")
+        if any(text in named for text in hashes):
             return entry.path
         if entry.kind in ("f", "x") and entry.size >= 32 and _holds(folder / entry.path, hashes):
             return entry.path

@@ -25,7 +25,7 @@ from stagedml.core import config as configs
 from stagedml.core.code import Code
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.errors import StoreError
-from stagedml.store import atomic, hashing, locks, metadata
+from stagedml.store import adoptions, atomic, hashing, locks, metadata
 from stagedml.store.closure import belongs, hashes_to_name, parsed_context
 from stagedml.store.hashing import Entry
 from stagedml.store.layout import CONFIG_FILE, CONTEXT_FILE
@@ -246,6 +246,7 @@ def _add_builds(store: Store, ref: RealizationRef, known: Metadata, *, by_instan
         with store.publishing(ref.folder):
             if builds := missing():
                 metadata.merge(path, replace(known, builds=builds), durable=store.durable)
+                adoptions.offer(store, ref, replace(known, builds=builds))
 
 
 def _difference(expected: Iterable[Entry], found: Iterable[Entry]) -> tuple[str, str]:
