@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from blake3 import blake3
 
-from stagedml.authoring.artifact import ConfigSource
+from stagedml.authoring.artifact import Artifact, ConfigSource
 from stagedml.authoring.pylightnix import (
     BuildArgs,
     Context,
@@ -27,9 +27,10 @@ from stagedml.authoring.pylightnix import (
 )
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.session import store_of
+from stagedml.authoring.watching import InputPath
 from stagedml.core import config as configs
 from stagedml.core.config import Config, is_ref_path
-from stagedml.core.refs import parse_rref
+from stagedml.core.refs import is_dref, parse_rref
 from stagedml.errors import BuildError, UsageError
 from stagedml.store import atomic
 from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
@@ -171,7 +172,7 @@ class Build(PylightnixBuild):
     def config(self) -> Config:
         """The config of the derivation, paths of its own outputs resolved."""
         resolved: Config = configs.resolve(dict(self._store.config_of(self._dref)), str(self._dref))
-        return resolved
+        return {name: _watched(value) for name, value in resolved.items()}
 
     @property
     def seed(self) -> int:
@@ -207,7 +208,7 @@ class Build(PylightnixBuild):
             return [self.outpath.joinpath(*parts[1:])]
         if len(parts) == 1:
             self.note("the folder of an input")  # in which are its logs, times and context, too
-        return [self._store.path(parse_rref(rref)).joinpath(*parts[1:]) for rref in self._realizations(parts[0])]
+        return [InputPath(self._store.path(parse_rref(rref)), *parts[1:]) for rref in self._realizations(parts[0])]
 
     def path(self, path: RefPath | str) -> Path:
         """The one file a path stands for; as `paths`, for an input with exactly one realization."""
@@ -247,6 +248,17 @@ class Build(PylightnixBuild):
         """Tell something that a person wants to know now; shown and logged."""
         logger.info("%s: %s", self._dref, text)
         self._listener.message(text)
+
+
+def _watched(value: Any) -> Any:
+    """A config's value with references that tell when they are ordered."""
+    if isinstance(value, str):
+        return Artifact(value) if value[:5] == "dref:" and is_dref(value) else value
+    if isinstance(value, list):
+        return [_watched(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _watched(item) for key, item in value.items()}
+    return value
 
 
 def mark_start(outpath: Path) -> float:

@@ -35,6 +35,7 @@ from stagedml.engine.records import record_of
 from stagedml.errors import BuildError, StagedmlError, UsageError
 from stagedml.store import adoptions, atomic
 from stagedml.store.contexts import WrittenContext
+from stagedml.store.hashing import UnpublishableContent
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
@@ -194,15 +195,15 @@ class Turn:
             known = self.store.metadata(source)
             if known is None:
                 return []
-            if (path := adoptions.spelt_reference(self.store, source, known, context)) is not None:
+            if (path := adoptions.spelt_reference(self.store, source, known, node.ref, self.inputs)) is not None:
                 if lent:
                     raise CannotBorrow(str(source), node.dref, path)
                 logger.info("%s is built: %s in %s spells what it was made from", node.dref, path, source)
                 adoptions.withdraw(self.store, self._key or "", instance)
                 return []
             outpath = begin_build(self.store, scratch)
-            atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
-            made = next((build for build in known.builds if build.instance == instance), known.builds[0])
+            self._link(source, outpath)
+            made = min(known.builds, key=lambda build: (build.key != self._key, build.instance != instance))
             by_key = made.key == self._key
             record = replace(
                 made,
@@ -215,12 +216,21 @@ class Turn:
                 since=str(explained.since or ""),
             )
             candidate = self._publish(outpath, context, record, links_to=(source,), content=known.content)
-        except (FileNotFoundError, NotInStore, DamagedFile, UnreadableMetadata) as error:
+        except (NotInStore, DamagedFile, UnpublishableContent, UnreadableMetadata) as error:
             logger.warning("%s is built: %s cannot be adopted: %s", node.dref, source, error)
             return []
         self.setting.observer.adopted(node.dref, candidate.rref, str(source))
         self._clean(scratch)
         return [candidate]
+
+    def _link(self, source: RealizationRef, outpath: Path) -> None:
+        """Link the files of a realization. Raises NotInStore, DamagedFile; StoreUnusable where it is not to blame."""
+        with self.store.own_errors():
+            try:
+                atomic.copy_tree(self.store.path(source), outpath, skip={CONTEXT_FILE})
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                place = self.store.path(source)  # which may be gone by now
+                raise DamagedFile(error.filename or str(place), error.strerror or str(error)) from error
 
     # -- building ------------------------------------------------------------------------------------------------
 

@@ -8,26 +8,29 @@ be. A key that a builder's reading goes beyond is never noted.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
-import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
-from stagedml.core.refs import RealizationRef, is_rref, parse_rref
+from stagedml.core.adoption import is_key, template_of
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_rref
 from stagedml.store import atomic
 from stagedml.store.metadata import Metadata, UnreadableMetadata
-from stagedml.store.objects import Context, Store
+from stagedml.store.objects import Context, DamagedFile, NotInStore, Store
 
 _FEW = 8  # for more references than these, one pass of a slower search is quicker
-_HASHES = re.compile(rb"(?=([0-9a-f]{32}))")
+_PIECE_BYTES = 1 << 20
+_PART = 8  # bytes of a reference that are compared first
+_STRIDE = 32 - _PART + 1
+_IS_DIGIT = bytes(byte in b"0123456789abcdef" for byte in range(256))
+_ALL_DIGITS = b"\1" * 32
 
 
 def offer(store: Store, ref: RealizationRef, known: Metadata) -> None:
     """Note under which keys a realization was built. The caller holds its publish lock."""
     for build in known.builds:
-        if build.key and not build.reads:
+        if is_key(build.key) and not build.reads:  # what is imported may tell anything
             place = _place(store, build.key, build.instance)
             with contextlib.suppress(FileExistsError):
                 _link(str(ref), place)
@@ -62,17 +65,17 @@ def offered(store: Store, key: str, instance: int) -> RealizationRef | None:
     ref = parse_rref(text)
     try:
         known = store.metadata(ref)
-    except UnreadableMetadata:
-        return None
-    if known is None or store.missing_outputs(ref, known):
+        if known is None or store.missing_outputs(ref, known):
+            return None
+    except (UnreadableMetadata, NotInStore, DamagedFile):
         return None
     fits = any((build.key, build.instance) == (key, instance) and not build.reads for build in known.builds)
     return ref if fits else None
 
 
 def withdraw(store: Store, key: str, instance: int) -> None:
-    """Forget that something can be adopted under a key."""
-    with contextlib.suppress(FileNotFoundError):
+    """Forget that something can be adopted under a key. Raises StoreUnusable."""
+    with store.own_errors(), contextlib.suppress(FileNotFoundError):
         os.unlink(_place(store, key, instance))
 
 
@@ -85,7 +88,9 @@ def sweep(store: Store) -> None:
                 os.unlink(path)
 
 
-def spelt_reference(store: Store, ref: RealizationRef, known: Metadata, context: Context) -> str | None:
+def spelt_reference(
+    store: Store, ref: RealizationRef, known: Metadata, target: DerivationRef, inputs: Context
+) -> str | None:
     """A file of a realization that spells its own reference or one that it rests on; None if none does.
 
     Such a file would tell wrongly where it comes from if it were adopted. Reads all of its bytes.
@@ -94,17 +99,41 @@ def spelt_reference(store: Store, ref: RealizationRef, known: Metadata, context:
         store: where it is.
         ref: the realization.
         known: its metadata.
-        context: what it would rest on; these references may be spelt.
+        target: the derivation that is to adopt it.
+        inputs: the direct inputs of that. What is behind those that both have, in the same place, may be spelt.
+
+    Raises:
+        DamagedFile, NotInStore: it is not there as it was published.
     """
-    hashes = {ref.dhash, *_hashes(store.context(ref))} - _hashes(context)
+    hashes = {ref.dhash, *_hashes(store.context(ref))} - _hashes(_shared(store, ref, known, target, inputs))
     folder = store.path(ref)
     for entry in known.files:
         named = entry.path + (entry.digest if entry.kind == "l" else "")
         if any(text in named for text in hashes):
             return entry.path
-        if entry.kind in ("f", "x") and entry.size >= 32 and _holds(folder / entry.path, hashes):
-            return entry.path
+        if entry.kind in ("f", "x") and entry.size >= 32:
+            try:
+                is_spelling = _holds(folder / entry.path, hashes)
+            except OSError as error:
+                raise DamagedFile(str(folder / entry.path), error.strerror or str(error)) from error
+            if is_spelling:
+                return entry.path
     return None
+
+
+def _shared(
+    store: Store, ref: RealizationRef, known: Metadata, target: DerivationRef, inputs: Context
+) -> dict[str, list[str]]:
+    """The context that two derivations have in common, by the inputs that have the same number in both."""
+    context: dict[str, list[str]] = {}
+    mine, theirs = (template_of(store.config(one)).inputs for one in (ref.derivation, target))
+    for dref, other in zip(mine, theirs, strict=False):
+        rrefs = sorted(known.inputs.get(dref, ()))
+        if dref == other and rrefs and rrefs == sorted(inputs.get(dref, ())):
+            for one in ({dref: rrefs}, *(store.context(parse_rref(rref)) for rref in rrefs)):
+                for name, further in one.items():
+                    context[name] = [*context.get(name, ()), *further]
+    return context
 
 
 def _hashes(context: Context) -> set[str]:
@@ -112,10 +141,37 @@ def _hashes(context: Context) -> set[str]:
     return {text[5:37] for text in references} | {text[38:70] for text in references if text.startswith("rref:")}
 
 
-def _holds(path: Path, hashes: Iterable[str]) -> bool:
-    wanted = [text.encode() for text in hashes]
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if len(wanted) <= _FEW:
-            return any(data.find(text) >= 0 for text in wanted)
-        there = frozenset(wanted)
-        return any(match[1] in there for match in _HASHES.finditer(data))
+def _holds(path: Path, hashes: Collection[str]) -> bool:
+    """Whether a file holds one of some texts of 32 hexadecimal digits. Few are looked for one after the other."""
+    wanted = frozenset(text.encode() for text in hashes)
+    parts = frozenset(text[at : at + _PART] for text in wanted for at in range(_STRIDE))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        before = b""
+        while piece := os.read(descriptor, _PIECE_BYTES):
+            data = before + piece
+            if any(text in data for text in wanted) if len(wanted) <= _FEW else _is_among(data, wanted, parts):
+                return True
+            before = data[-31:]
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_among(data: bytes, wanted: Collection[bytes], parts: Collection[bytes]) -> bool:
+    """Whether data holds a text of 32 hexadecimal digits that is wanted; `parts` are all parts of these.
+
+    Only runs of digits are looked at, and in these, one part out of so many that no text fits between.
+    """
+    digits = data.translate(_IS_DIGIT)
+    begin = digits.find(_ALL_DIGITS)
+    while begin >= 0:
+        end = digits.find(b"\0", begin)
+        end = len(data) if end < 0 else end
+        for at in range(begin, end - _PART + 1, _STRIDE):
+            if data[at : at + _PART] in parts and any(
+                data[start : start + 32] in wanted for start in range(max(begin, at - _STRIDE + 1), at + 1)
+            ):
+                return True
+        begin = digits.find(_ALL_DIGITS, end)
+    return False
