@@ -155,7 +155,13 @@ def remove_tree(tree: str | os.PathLike[str]) -> None:
         folders.append(folder)
     for folder in reversed(folders):
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(folder)
+            try:
+                os.rmdir(folder)
+            except PermissionError:  # it is in a folder that is read-only, with no file in it
+                if folder == top:
+                    raise
+                os.chmod(os.path.dirname(folder), 0o700)
+                os.rmdir(folder)
 
 
 def _remove_files(folder: str) -> list[os.DirEntry[str]]:
