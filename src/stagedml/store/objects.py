@@ -386,12 +386,20 @@ class Store:
                 os.link(shared, path)
             except FileExistsError:
                 return
-            except FileNotFoundError:
-                if is_last:
+            except OSError as error:
+                cannot_link = error.errno in atomic.CANNOT_LINK
+                if not (cannot_link or isinstance(error, FileNotFoundError)):
+                    raise
+                if is_last or cannot_link:
                     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
                     atomic.write_new_file(temporary, known.to_text().encode())
-                    with contextlib.suppress(FileExistsError):  # another process was quicker
+                    try:
                         os.link(temporary, shared)
+                    except FileExistsError:  # another process was quicker
+                        pass
+                    except OSError as refused:  # then each derivation has a file of its own
+                        if refused.errno not in atomic.CANNOT_LINK:
+                            raise
                     os.replace(temporary, path)
                     return
                 for folder in map(os.path.dirname, (shared, path)):
