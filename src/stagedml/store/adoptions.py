@@ -8,6 +8,7 @@ be. A key that a builder's reading goes beyond is never noted.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Collection
@@ -16,8 +17,10 @@ from pathlib import Path
 from stagedml.core.adoption import is_key, template_of
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_rref
 from stagedml.store import atomic
-from stagedml.store.metadata import Metadata, UnreadableMetadata
+from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Context, DamagedFile, NotInStore, Store
+
+logger = logging.getLogger(__name__)
 
 _FEW = 8  # for more references than these, one pass of a slower search is quicker
 _PIECE_BYTES = 1 << 20
@@ -28,17 +31,31 @@ _ALL_DIGITS = b"\1" * 32
 
 
 def offer(store: Store, ref: RealizationRef, known: Metadata) -> None:
-    """Note under which keys a realization was built. The caller holds its publish lock."""
+    """Note under which keys a realization was built. The caller holds its publish lock.
+
+    Where that cannot be noted the realization is there all the same, and a warning tells.
+    """
     for build in known.builds:
         if is_key(build.key) and not build.reads:  # what is imported may tell anything
             place = _place(store, build.key, build.instance)
-            with contextlib.suppress(FileExistsError):
-                _link(str(ref), place)
-                continue
-            if offered(store, build.key, build.instance) is None:
-                temporary = f"{place}.{uuid.uuid4().hex[:8]}.tmp"
-                os.symlink(str(ref), temporary)
-                os.replace(temporary, place)
+            try:
+                _offer(store, ref, build, place)
+            except OSError as error:
+                logger.warning("%s: %s will not be adopted: %s", place, ref, error)
+
+
+def _offer(store: Store, ref: RealizationRef, build: BuildRecord, place: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        _link(str(ref), place)
+        return
+    if offered(store, build.key, build.instance) is None:
+        temporary = f"{place}.{uuid.uuid4().hex[:8]}.tmp"
+        os.symlink(str(ref), temporary)
+        try:
+            os.replace(temporary, place)
+        except OSError:
+            os.unlink(temporary)
+            raise
 
 
 def _link(text: str, place: str) -> None:
@@ -84,7 +101,7 @@ def sweep(store: Store) -> None:
     for path in atomic.paths_in(store.layout.adoptable):
         with contextlib.suppress(OSError):
             text = os.readlink(path)
-            if not (is_rref(text) and store.layout.metadata_of(parse_rref(text)).exists()):
+            if path.endswith(".tmp") or not (is_rref(text) and store.layout.metadata_of(parse_rref(text)).exists()):
                 os.unlink(path)
 
 
