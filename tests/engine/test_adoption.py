@@ -262,6 +262,113 @@ def test_a_builder_that_orders_its_inputs_by_reference_is_not_adopted(store: Sto
         assert "ordering" in made.built
 
 
+@stage(Told, name="ordering-paths")
+def ordering_paths(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    paths = sorted(build.path(one.rows) for one in inputs)
+    build.path(text).write_text("".join(path.read_text() for path in paths))
+
+
+@stage(Told, name="ordering-fields")
+def ordering_fields(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text("".join(build.path(rows).read_text() for rows in sorted(one.rows for one in inputs)))
+
+
+@stage(Told, name="ordering-config")
+def ordering_config(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    references = sorted(build.config["inputs"])
+    build.path(text).write_text("".join(build.path([one, "rows.txt"]).read_text() for one in references))
+
+
+@stage(Told, name="asking-input")
+def asking_input(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text("".join(mklens(one).note.val for one in inputs))
+
+
+@pytest.mark.parametrize(
+    "reader", [ordering_paths, ordering_fields, ordering_config, asking_input], ids=lambda one: one.__name__
+)
+def test_a_builder_that_asks_for_what_is_behind_a_list_of_inputs_is_not_adopted(store: Store, reader: object) -> None:
+    def read(note: int) -> Told:
+        made: Told = reader(inputs=[data(note=f"a{note}", content="a"), data(content="b")])  # type: ignore[operator]
+        return made
+
+    for note in range(6):
+        made = Made()
+        realize(instantiate(read, note), observer=made)
+        assert len(made.built) == (3 if note == 0 else 2)
+
+
+class Listed(Artifact):
+    """A folder."""
+
+    rows: RefPath
+
+
+@stage(Told, name="listing")
+def listing(build: Build, *, data: Listed, text: RefPath = output("text.txt")) -> None:
+    names = [path.name for path in sorted(build.path(data.rows).iterdir())]
+    build.path(text).write_text(" ".join(names))
+
+
+@stage(Listed, name="listed")
+def listed(build: Build, *, note: str, rows: RefPath = output("rows")) -> None:
+    for name in ("0" * 32, "1" * 31, "b", "a"):
+        (build.path(rows) / name).parent.mkdir(exist_ok=True)
+        (build.path(rows) / name).write_text("")
+
+
+def test_ordering_the_files_of_one_input_is_in_nobodys_way(store: Store) -> None:
+    def both(note: str) -> Told:
+        return listing(data=listed(note=note))
+
+    realize(instantiate(both, "one"))
+    made = Made()
+    realize(instantiate(both, "two"), observer=made)
+    assert made.adopted_ == ["listing"]
+
+
+@stage(Told, name="naming")
+def naming(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text(" ".join(str(one) for one in inputs))
+
+
+def test_references_that_changed_places_are_spelt_anew(store: Store) -> None:
+    def named(*notes: str) -> Told:
+        return naming(inputs=[data(note=note) for note in notes])
+
+    texts = [mklens(realize(instantiate(named, *notes))).text.contents for notes in (("a", "b"), ("b", "a"))]
+    assert texts[1].split() == texts[0].split()[::-1]
+
+
+class Nested(Artifact):
+    """What was told of some data, with the data."""
+
+    data: Data
+    text: RefPath
+
+
+@stage(Nested, name="nested")
+def nested(build: Build, *, data: Data, text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text("the same")
+
+
+@stage(Told, name="reading-nested")
+def reading_nested(build: Build, *, one: Nested, text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text(f"{build.path(one.data.rows).read_text()} {one.data.cased}")
+
+
+def test_what_is_read_of_the_input_of_an_input_counts(store: Store) -> None:
+    def read(note: str, content: str = "rows", cased: bool = True) -> Told:
+        return reading_nested(one=nested(data=data(note=note, content=content, cased=cased)))
+
+    assert mklens(realize(instantiate(read, "one"))).text.contents == "rows True"
+    assert mklens(realize(instantiate(read, "one", cased=False))).text.contents == "rows False"
+    assert mklens(realize(instantiate(read, "one", "others"))).text.contents == "others True"
+    made = Made()
+    realize(instantiate(read, "two"), observer=made)
+    assert (made.built, made.adopted_) == (["data"], ["nested", "reading-nested"])
+
+
 @stage(Told, name="pair")
 def pair(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
     together = [build.path(one.rows).read_text() for one in inputs]
