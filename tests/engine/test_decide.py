@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import assume, given
@@ -131,15 +132,23 @@ MATCHERS = st.one_of(
 )
 
 
+@dataclass(frozen=True)
+class Score:
+    """What is measured of a realization."""
+
+    score: float
+
+    def __call__(self, file: str, metric: str) -> float:
+        return self.score
+
+
 @st.composite
 def candidate_lists(draw: st.DrawFn) -> list[Candidate]:
     found = []
     for number in draw(st.lists(st.integers(0, 5), unique=True, max_size=4)):
         instances = draw(st.lists(st.integers(0, 4), unique=True, max_size=2))
-        score = draw(st.floats(0, 1))
-        found.append(
-            Candidate(rref(number), draw(st.floats(0, 9)), tuple(sorted(instances)), lambda file, key, at=score: at)
-        )
+        score = Score(draw(st.floats(0, 1)))
+        found.append(Candidate(rref(number), draw(st.floats(0, 9)), tuple(sorted(instances)), score))
     return found
 
 
@@ -185,7 +194,7 @@ def test_offers_change_only_how_what_is_missing_is_made(
 def test_what_is_missing_is_all_that_is_missing(matcher: Matcher, candidates: list[Candidate], instances: int) -> None:
     assume(not isinstance(matcher, Exactly))
     found = decide(matcher, candidates, [], instances=instances, forced=False)
-    added = [Candidate(rref(50 + index), 10.0, (index,), lambda file, key: 0.5) for index in found.build]
+    added = [Candidate(rref(50 + index), 10.0, (index,), Score(0.5)) for index in found.build]
     after = decide(matcher, [*candidates, *added], [], instances=instances, forced=False)
     assert after.selected
     assert after.build == ()
