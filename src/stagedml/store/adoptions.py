@@ -130,7 +130,7 @@ def spelt_reference(
             return entry.path
         if entry.kind in ("f", "x") and entry.size >= 32:
             try:
-                is_spelling = _holds(folder / entry.path, hashes)
+                is_spelling = holds(folder / entry.path, hashes)
             except OSError as error:
                 raise DamagedFile(str(folder / entry.path), error.strerror or str(error)) from error
             if is_spelling:
@@ -158,7 +158,7 @@ def _hashes(context: Context) -> set[str]:
     return {text[5:37] for text in references} | {text[38:70] for text in references if text.startswith("rref:")}
 
 
-def _holds(path: Path, hashes: Collection[str]) -> bool:
+def holds(path: Path, hashes: Collection[str]) -> bool:
     """Whether a file holds one of some texts of 32 hexadecimal digits. Few are looked for one after the other."""
     wanted = frozenset(text.encode() for text in hashes)
     parts = frozenset(text[at : at + _PART] for text in wanted for at in range(_STRIDE))
