@@ -60,6 +60,17 @@ READERS = {
     "lens": "mklens(build).source.note.val",
     "lens_input": "[mklens(one).note.val for one in inputs]",
 }
+#: What to change behind a stage that reads so, lest the wrong thing be adopted; see `Edits.behind`.
+DANGERS = {
+    "texts": ["raw", "note"],
+    "nested": ["raw", "source"],
+    "declared": ["cased", "note"],
+    "which": ["alike", "note"],
+    "sources": ["source", "alike"],
+    "own": ["value", "notes"],
+    "lens": ["own_source"],
+    "lens_input": ["note"],
+}  #: of all others: the order of inputs, and notes of what they read
 #: Those whose output names what they read.
 SPELLING = frozenset({"spelt", "spelt_source", "spelt_path", "spelt_name", "spelt_link", "config"})
 
@@ -213,7 +224,7 @@ def stage{number}(
     drawn = {drawn}
     computed = {computed} + drawn
     computed = computed // 10 if {one.coarse} else computed
-    build.path(text).write_text(f"{number}:{{computed}}{{found}}({{read}})"[:4000])
+    build.path(text).write_text(f"{{computed}}{{found}}({{read}})"[:4000])
     build.path(metrics).write_text(json.dumps({{"score": drawn}}))
 '''
 
@@ -403,73 +414,81 @@ class Edits(RuleBasedStateMachine):
         store = opened(self.folder / "seen")
         return sorted(str(rref) for dref in store.derivations() for rref in store.realizations(dref))
 
-    @rule(number=st.integers(0, MOST_STAGES - 1), value=st.integers(0, 30))
-    def another_value(self, number: int, value: int) -> None:
-        self.edit(number, value=value)
+    @rule(number=st.integers(0, MOST_STAGES - 1), data=st.data())
+    def another_parameter(self, number: int, data: st.DataObject) -> None:
+        field = data.draw(st.sampled_from(["value", "note", "cased", "version", "extra"]))
+        values = {"value": st.integers(0, 30), "note": st.integers(0, 5), "cased": st.booleans()}
+        self.edit(number, **{field: data.draw(values.get(field, st.integers(0, 2)))})
 
-    @rule(number=st.integers(0, MOST_STAGES - 1), note=st.integers(0, 5))
-    def another_note(self, number: int, note: int) -> None:
-        self.edit(number, note=note)
+    @rule(number=st.integers(0, MOST_STAGES - 1), data=st.data())
+    def other_code(self, number: int, data: st.DataObject) -> None:
+        field = data.draw(st.sampled_from(["helper", "shared", "coarse", "comment", "all"]))
+        if field == "all":
+            self.project = replace(self.project, shared=data.draw(st.integers(0, 30)))
+            self.check()
+        elif field == "comment":
+            self.project = replace(self.project, layout=data.draw(st.integers(0, 5)))
+            self.edit(number, comment=data.draw(st.integers(0, 3)))
+        else:
+            self.edit(number, **{field: data.draw(st.integers(0, 30) if field == "helper" else st.booleans())})
 
-    @rule(number=st.integers(0, MOST_STAGES - 1), cased=st.booleans())
-    def another_declared_field(self, number: int, cased: bool) -> None:
-        self.edit(number, cased=cased)
+    @rule(number=st.integers(1, MOST_STAGES - 1), reader=st.sampled_from(sorted(READERS)), data=st.data())
+    def read_so_and_changed_behind(self, number: int, reader: str, data: st.DataObject) -> None:
+        place = number % len(self.project.stages) or 1
+        inputs = tuple(data.draw(st.permutations(range(place)))[:2])
+        self.edit(place, reader=reader, inputs=inputs)
+        self.behind(place, data.draw(st.sampled_from(DANGERS.get(reader, ["order", "notes"]))), data)
+
+    @rule(number=st.integers(1, MOST_STAGES - 1), reader=st.sampled_from(sorted(READERS)), data=st.data())
+    def read_so_and_changed_behind_too(self, number: int, reader: str, data: st.DataObject) -> None:
+        """Of all rules, this one is to be taken most."""
+        self.read_so_and_changed_behind(number, reader, data)
+
+    def behind(self, number: int, what: str, data: st.DataObject) -> None:
+        """Change what a stage reads, or how it is told of it."""
+        one = self.project.stages[number]
+        first = one.inputs[0]
+        its = self.project.stages[first]
+        if what == "cased":
+            self.edit(first, cased=not its.cased)
+        elif what == "note":
+            self.edit(first, note=its.note + 1)
+        elif what == "value":
+            self.edit(number, value=one.value + 1)
+        elif what == "source":
+            self.edit(first, source=(its.source + 1) % RAWS)
+        elif what == "order":
+            self.edit(number, inputs=one.inputs[::-1])
+        elif what == "alike":
+            self.edit(number, inputs=(first,) * 2 if len(one.inputs) > 1 else (first,) * 3)
+        elif what == "notes":
+            notes = data.draw(st.lists(st.integers(10, 99), min_size=RAWS, max_size=RAWS))
+            self.edit_raws([replace(raw, note=note) for raw, note in zip(self.project.raws, notes, strict=True)])
+        else:
+            raws = list(self.project.raws)
+            at = its.source if what == "raw" else one.source
+            changed = {"content": 1 - raws[at].content} if what == "raw" else {"note": raws[at].note + 1}
+            raws[at] = replace(raws[at], **changed)
+            self.edit_raws(raws)
+
+    def edit_raws(self, raws: Sequence[Raw]) -> None:
+        self.project = replace(self.project, raws=tuple(raws))
+        self.check()
 
     @rule(at=st.integers(0, RAWS - 1), note=st.integers(0, 9), content=st.integers(0, 1))
     def another_raw_text(self, at: int, note: int, content: int) -> None:
         raws = list(self.project.raws)
         raws[at] = Raw(content, note)
-        self.project = replace(self.project, raws=tuple(raws))
-        self.check()
-
-    @rule(notes=st.lists(st.integers(10, 99), min_size=RAWS, max_size=RAWS))
-    def other_notes(self, notes: list[int]) -> None:
-        self.project = replace(self.project, raws=tuple(map(replace_note, self.project.raws, notes)))
-        self.check()
+        self.edit_raws(raws)
 
     @rule(data=st.data())
     def raw_texts_exchanged(self, data: st.DataObject) -> None:
-        self.project = replace(self.project, raws=tuple(data.draw(st.permutations(self.project.raws))))
-        self.check()
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), source=st.integers(0, RAWS - 1))
-    def another_source(self, number: int, source: int) -> None:
-        self.edit(number, source=source)
+        self.edit_raws(data.draw(st.permutations(self.project.raws)))
 
     @rule(local=st.integers(0, 2))
     def another_local_file(self, local: int) -> None:
         self.project = replace(self.project, local=local)
         self.check()
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), helper=st.integers(0, 30))
-    def another_helper(self, number: int, helper: int) -> None:
-        self.edit(number, helper=helper)
-
-    @rule(shared=st.integers(0, 30))
-    def another_shared_helper(self, shared: int) -> None:
-        self.project = replace(self.project, shared=shared)
-        self.check()
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), comment=st.integers(0, 3), layout=st.integers(0, 5))
-    def nothing_but_looks(self, number: int, comment: int, layout: int) -> None:
-        self.project = replace(self.project, layout=layout)
-        self.edit(number, comment=comment)
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), shared=st.booleans(), coarse=st.booleans())
-    def another_body(self, number: int, shared: bool, coarse: bool) -> None:
-        self.edit(number, shared=shared, coarse=coarse)
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), reader=st.sampled_from(sorted(READERS)))
-    def another_reader(self, number: int, reader: str) -> None:
-        self.edit(number, reader=reader)
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), version=st.integers(0, 2))
-    def another_name(self, number: int, version: int) -> None:
-        self.edit(number, version=version)
-
-    @rule(number=st.integers(0, MOST_STAGES - 1), extra=st.integers(0, 2))
-    def another_parameter(self, number: int, extra: int) -> None:
-        self.edit(number, extra=extra)
 
     @rule(number=st.integers(0, MOST_STAGES - 1))
     def more_instances(self, number: int) -> None:
@@ -487,11 +506,6 @@ class Edits(RuleBasedStateMachine):
         if place:
             inputs = data.draw(st.lists(st.sampled_from(range(place)), min_size=1, max_size=4))
             self.edit(place, inputs=tuple(inputs))
-
-    @rule(number=st.integers(1, MOST_STAGES - 1), data=st.data())
-    def inputs_in_another_order(self, number: int, data: st.DataObject) -> None:
-        inputs = self.project.stages[number % len(self.project.stages)].inputs
-        self.edit(number, inputs=tuple(data.draw(st.permutations(inputs))))
 
     @rule(data=st.data())
     def something_removed(self, data: st.DataObject) -> None:
@@ -514,10 +528,6 @@ class Edits(RuleBasedStateMachine):
         self.seen.clear()
         self.keys.clear()
         self.check()
-
-
-def replace_note(raw: Raw, note: int) -> Raw:
-    return replace(raw, note=note)
 
 
 def drive(examples: int) -> Counter[str]:
