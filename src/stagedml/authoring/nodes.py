@@ -14,7 +14,8 @@ from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
 from stagedml.authoring.matchers import StageMatcher, latest
 from stagedml.authoring.pylightnix import Derivation, DRef, RefPath
 from stagedml.authoring.registry import Declaration, StageRegistry, caller
-from stagedml.authoring.stage import InvalidArguments, OutputPath, OwnRealizer, _plain, declaring
+from stagedml.authoring.stage import InvalidArguments, OutputPath, OwnRealizer, declaring
+from stagedml.authoring.view import plain
 from stagedml.core import config as configs
 from stagedml.core.config import RESERVED, Config, article
 from stagedml.core.refs import LONGEST_NAME, is_valid_name
@@ -98,7 +99,7 @@ def _declare(
 ) -> Any:
     prefixes = sorted(field for field, value in parameters.items() if isinstance(value, OutputPath) and value.prefix)
     config: Config = {
-        **{field: _plain(value) for field, value in parameters.items()},
+        **{field: plain(value) for field, value in parameters.items()},
         ARTIFACTS: {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()},
         "name": name,
         "stagedml": {"prefixes": prefixes} if prefixes else {},

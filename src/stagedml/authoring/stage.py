@@ -48,6 +48,7 @@ from stagedml.authoring.pylightnix import (
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.registry import Declaration, StageRegistry
 from stagedml.authoring.session import store_of
+from stagedml.authoring.view import plain, view_of
 from stagedml.authoring.watching import watching
 from stagedml.core import config as configs
 from stagedml.core.code import Code
@@ -239,7 +240,7 @@ class Stage(Generic[P, A]):
         self._filled_outputs = {name for name, path in self.outputs.items() if _BRACES & set("/".join(path[1:]))}
         self._constants: _Constants | None = None
         self._is_name_filled = bool(_BRACES & set(self.name_template))
-        if unknown := [name for name in self._telling if name not in self.checks]:
+        if unknown := [name for name in self.telling if name not in self.checks]:
             self._refuse(f"fixed_output speaks of {', '.join(unknown)}, no parameter of it")
         if not self.name_template:
             self._refuse("give it a name: `@stage(..., name=...)`")
@@ -290,7 +291,7 @@ class Stage(Generic[P, A]):
         raise InvalidStage(self.__name__, f"{code.co_filename}:{code.co_firstlineno}", problem)
 
     @property
-    def _telling(self) -> Collection[str]:
+    def telling(self) -> Collection[str]:
         """The parameters of a fixed output that say what the bytes are."""
         return (
             self.fixed_output if not isinstance(self.fixed_output, bool) else self.checks if self.fixed_output else ()
@@ -413,7 +414,7 @@ class Stage(Generic[P, A]):
             self._constants = self._constants_with(code)
         config: Config = dict(self._constants.fields)
         for name, value in parameters.items():
-            config[name] = _plain(value)
+            config[name] = plain(value)
         for name in self._filled_outputs:
             config[name] = [SELF, *_checked_parts(self._filled("/".join(self.outputs[name][1:]), parameters))]
         if self._is_name_filled:
@@ -446,35 +447,6 @@ class Stage(Generic[P, A]):
             return _NameFormatter().vformat(template, (), parameters)
         except (ValueError, TypeError) as error:
             self._refuse(f"{template!r} cannot be filled in: {error}")
-
-    def view(self, config: Config, source: ConfigSource) -> Any:
-        """What the builder is given by a config: of each input its declared fields beside the reference.
-
-        Of a fixed output what says what the bytes are, and where they lie.
-        """
-        if self.fixed_output:
-            code = inspect.unwrap(self.builder)
-            return {
-                "fixed": f"{code.__module__}.{code.__qualname__}",
-                "outputs": {name: config[name] for name in self.outputs},
-                "parameters": {name: config[name] for name in self._telling},
-            }
-        seen: dict[tuple[str, type[Artifact]], None] = {}
-        for name in sorted(self.annotations):
-            _see(_typed(config[name], self.annotations[name], source), seen)
-        inputs = []
-        pending = list(seen)
-        while pending:
-            dref, kind = pending.pop(0)
-            further: dict[tuple[str, type[Artifact]], None] = {}
-            value = bound(kind, dref, source)
-            fields = {name: getattr(value, name) for name in sorted(kind.artifact_fields)}
-            for field in fields.values():
-                _see(field, further)
-            inputs.append([dref, _plain(fields)])
-            pending += [one for one in further if one not in seen]
-            seen |= further
-        return {"own": config, "inputs": inputs}
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -579,7 +551,7 @@ class StageRealizer(OwnRealizer):
         return self.declaration.code
 
     def view(self, source: ConfigSource) -> Any:
-        return self.stage.view(self.declaration.config, source)
+        return view_of(self.stage, self.declaration.config, source)
 
     def beyond(self, build: Build) -> tuple[str, ...]:
         return () if self.stage.fixed_output else build.reads
@@ -629,28 +601,6 @@ def stage(
         return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages)
 
     return decorate
-
-
-def _see(value: Any, seen: dict[tuple[str, type[Artifact]], None]) -> None:
-    """Note the artifacts in a value, in their order."""
-    if type(value) is Artifact:
-        return  # declares no fields; it stands in the config itself
-    if isinstance(value, Artifact):
-        seen[str.__str__(value), type(value)] = None
-    elif isinstance(value, (list, dict)):
-        for item in [value[key] for key in sorted(value)] if isinstance(value, dict) else value:
-            _see(item, seen)
-
-
-def _plain(value: Any) -> Any:
-    """A checked value as it stands in the config: references as plain text."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
 
 
 def _mutable(value: Any) -> Any:
