@@ -386,6 +386,23 @@ def test_two_inputs_with_the_same_bytes_are_not_one(store: Store) -> None:
     assert made.adopted_ == ["pair"]
 
 
+@stage(Told, name="which")
+def which(build: Build, *, inputs: list[Data], text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text(str([inputs.index(one) for one in inputs]))
+
+
+def test_which_of_several_inputs_is_given_twice_is_not_confused(store: Store) -> None:
+    def several(notes: str) -> Told:
+        return which(inputs=[data(note=note) for note in notes])
+
+    assert mklens(realize(instantiate(several, "aba"))).text.contents == "[0, 1, 0]"
+    assert mklens(realize(instantiate(several, "abb"))).text.contents == "[0, 1, 1]"
+    assert mklens(realize(instantiate(several, "aab"))).text.contents == "[0, 0, 2]"
+    made = Made()
+    assert mklens(realize(instantiate(several, "cdc"), observer=made)).text.contents == "[0, 1, 0]"
+    assert "which" in made.adopted_
+
+
 def test_inputs_that_an_edit_upstream_exchanges_are_not_confused(store: Store) -> None:
     def pairs(contents: Sequence[str]) -> Told:
         return pair(inputs=[data(note=str(place), content=content) for place, content in enumerate(contents)])

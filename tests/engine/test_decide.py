@@ -103,6 +103,17 @@ def test_keys_of_one_view_with_other_names_and_contents(
     assert (key(other, others) == key(view, contents)) is is_equal(view, contents, other, others)
 
 
+PLACES = st.lists(st.sampled_from(DREFS[:3]), min_size=1, max_size=4)
+ALIKE = st.fixed_dictionaries({dref: st.sampled_from([("a",), ("a",), ("b",)]) for dref in DREFS})
+
+
+@given(PLACES, ALIKE, PLACES, ALIKE)
+def test_which_inputs_are_one_and_the_same_is_in_the_key(
+    view: list[str], contents: Mapping[str, Any], other: list[str], others: Mapping[str, Any]
+) -> None:
+    assert (key(view, contents) == key(other, others)) is is_equal(view, contents, other, others)
+
+
 @given(VIEWS, CONTENTS)
 def test_two_inputs_that_become_one_have_another_key(view: Any, contents: Mapping[str, Any]) -> None:
     first, second, *_ = DREFS
