@@ -179,6 +179,26 @@ def test_each_instance_is_adopted_from_its_own(store: Store) -> None:
     assert [mklens(rref).number.contents for rref in second[:3]] == [mklens(rref).number.contents for rref in first]
 
 
+@stage(toys.Text, name="told-number")
+def told_number(build: Build, *, sample: toys.Sample, text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text(build.path(sample.number).read_text())
+
+
+def test_a_plan_that_adopts_several_instances_does_not_say_what_follows(store: Store) -> None:
+    """Which of them the matcher takes is known when they are there."""
+
+    def chosen(note: str) -> toys.Text:
+        return told_number(sample=redefine(noted_sample, new_matcher=best("accuracy", of=2))(data=data(note=note)))
+
+    realize(instantiate(chosen, "one"))
+    realize(instantiate(data, note="two"))
+    verdicts = {step.name: step.verdict for step in plan(instantiate(chosen, "two")).steps}
+    assert [*verdicts.values()] == [Verdict.REUSE, Verdict.ADOPT, Verdict.DEPENDS]
+    made = Made()
+    realize(instantiate(chosen, "two"), observer=made)
+    assert (made.built, made.adopted_) == ([], ["noted-sample", "noted-sample", "told-number"])
+
+
 class Joined(Artifact):
     """Texts."""
 

@@ -61,8 +61,10 @@ class Planner:
             step = self.step(node, known)
             if step.verdict is Verdict.REUSE:
                 known[node.dref] = Outlook(step.rrefs)
-            elif step.verdict is Verdict.ADOPT:
-                known[node.dref] = Outlook((), self.contents(step.rrefs))
+            elif step.verdict is Verdict.ADOPT and len(step.rrefs) == 1 and not self.store.realizations(node.ref):
+                contents = self.contents(step.rrefs)  # of several it cannot be told here which the matcher takes
+                if contents is not None:
+                    known[node.dref] = Outlook((), contents)
             steps.append(step)
         return steps
 
