@@ -71,6 +71,8 @@ DANGERS = {
     "lens": ["own_source"],
     "lens_input": ["note"],
 }  #: of all others: the order of inputs, and notes of what they read
+#: Of these, adoption is wrong where bytes are equal and something else is not.
+SUBTLE = ["declared", "nested", "which", "sources", "spelt", "sorted_paths"]
 #: Those whose output names what they read.
 SPELLING = frozenset({"spelt", "spelt_source", "spelt_path", "spelt_name", "spelt_link", "config"})
 
@@ -432,7 +434,7 @@ class Edits(RuleBasedStateMachine):
         else:
             self.edit(number, **{field: data.draw(st.integers(0, 30) if field == "helper" else st.booleans())})
 
-    @rule(number=st.integers(1, MOST_STAGES - 1), reader=st.sampled_from(sorted(READERS)), data=st.data())
+    @rule(number=st.integers(1, MOST_STAGES - 1), reader=st.sampled_from(SUBTLE), data=st.data())
     def read_so_and_changed_behind(self, number: int, reader: str, data: st.DataObject) -> None:
         place = number % len(self.project.stages) or 1
         inputs = tuple(data.draw(st.permutations(range(place)))[:2])
@@ -440,8 +442,7 @@ class Edits(RuleBasedStateMachine):
         self.behind(place, data.draw(st.sampled_from(DANGERS.get(reader, ["order", "notes"]))), data)
 
     @rule(number=st.integers(1, MOST_STAGES - 1), reader=st.sampled_from(sorted(READERS)), data=st.data())
-    def read_so_and_changed_behind_too(self, number: int, reader: str, data: st.DataObject) -> None:
-        """Of all rules, this one is to be taken most."""
+    def read_somehow_and_changed_behind(self, number: int, reader: str, data: st.DataObject) -> None:
         self.read_so_and_changed_behind(number, reader, data)
 
     def behind(self, number: int, what: str, data: st.DataObject) -> None:
@@ -542,7 +543,7 @@ def drive(examples: int) -> Counter[str]:
 
 
 def test_reusing_gives_what_building_from_nothing_gives() -> None:
-    assert drive(8).total() > 0
+    assert drive(4).total() > 0
 
 
 @pytest.mark.slow
