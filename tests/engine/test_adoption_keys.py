@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stagedml import Artifact, Build, RefPath, instantiate, mklens, output, realize, rref2path, stage
 from stagedml.core.adoption import key_of, template_of
 from stagedml.core.refs import parse_rref
@@ -89,3 +91,22 @@ def test_what_was_copied_into_a_store_can_be_adopted_there(store: Store, tmp_pat
     known = other.metadata(parse_rref(second))
     assert known is not None
     assert known.builds[-1].adopted == rref
+
+
+@stage(Told, name="spelling-widely")
+def spelling_widely(build: Build, *, data: toys.Text, encoding: str, text: RefPath = output("text.bin")) -> None:
+    build.path(text).write_bytes(str(build.path(data.text)).encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_path_in_a_wide_encoding_is_found(store: Store, encoding: str) -> None:
+    for content in ("hello", "HELLO"):  # the same bytes in capitals
+        rref = realize(
+            instantiate(
+                lambda content=content: spelling_widely(  # type: ignore[misc]
+                    data=toys.upper(source=toys.text(content=content)), encoding=encoding
+                )
+            )
+        )
+        (data,) = store.inputs_of(parse_rref(rref), None).values()
+        assert rref2path(data[0]) in mklens(rref).text.syspath.read_bytes().decode(encoding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -430,3 +431,56 @@ def test_a_target_of_several_instances_cannot_be_borrowed_for(store: Store) -> N
     target = instantiate(redefine(toys.sample, new_matcher=best("accuracy", of=3)), seed=2)
     with pytest.raises(CannotBless, match="wants 3 instances"):
         borrow(old, target, reason="for a trial")
+
+
+class Other(Artifact):
+    """A file under another name."""
+
+    other: RefPath
+
+
+@stage(Other, name="other")
+def other_file(build: Build, *, other: RefPath = output("other.txt")) -> None:
+    build.path(other).write_text("other")
+
+
+def test_what_lacks_a_promised_file_is_not_blessed(store: Store) -> None:
+    old = realize(instantiate(toys.text))
+    with pytest.raises(CannotBless, match=r"it has no other\.txt, which the stage promises"):
+        bless(old, instantiate(other_file), reason="they are the same")
+
+
+class Difference(Artifact):
+    """What is in one and not in the other."""
+
+    text: RefPath
+
+
+@stage(Difference, name="difference")
+def difference(
+    build: Build, *, one: toys.Text, two: toys.Text, note: str = "", text: RefPath = output("text.txt")
+) -> None:
+    build.path(text).write_text(f"{build.path(one.text).read_text()}-{build.path(two.text).read_text()}")
+
+
+def test_inputs_that_are_exchanged_do_not_hold_the_same_contents(store: Store) -> None:
+    def of(one: str, two: str, note: str = "") -> Difference:
+        return difference(one=toys.text(content=one), two=toys.text(content=two), note=note)
+
+    old = realize(instantiate(of, "a", "b"))
+    bless(old, instantiate(of, "b", "a"), reason="a try")
+    assert mklens(realize(instantiate(of, "b", "a"))).text.contents == "b-a"
+    bless(old, instantiate(of, "a", "b", "note"), reason="only a note")
+    blessed = realize(instantiate(of, "a", "b", "note"))
+    known = store.metadata(parse_rref(blessed))
+    assert known is not None
+    assert known.builds[-1].adopted == old
+
+
+@pytest.mark.parametrize("reason", [None, 3, "", " \n"])
+def test_a_reason_is_a_text(store: Store, reason: Any) -> None:
+    old = realize(instantiate(toys.text))
+    with pytest.raises(CannotBless, match="give a reason"):
+        bless(old, instantiate(toys.text, content="new"), reason=reason)
+    with pytest.raises(CannotBless, match="give a reason"):
+        borrow(old, instantiate(toys.text, content="new"), reason=reason)

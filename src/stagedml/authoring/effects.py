@@ -21,6 +21,7 @@ from stagedml.authoring.names import (
     is_main_guard,
     is_type_checking,
     locals_of,
+    only_looks,
 )
 from stagedml.authoring.sources import Source, is_namespace, source_of_module
 
@@ -179,35 +180,38 @@ def _written_by(
 ) -> Iterator[tuple[str, str]]:
     """The names that a call of a function may change, by itself and through what it calls."""
     local = imports_below(function, source.module, source.filename)
-    for chain, kind in _acts(function):
+    for chain, kind in _acts(function, source.shadowed):
         for place in places(source, chain, local):
             yield from _changed(place, kind, steps + 1)
 
 
 @functools.lru_cache(maxsize=4096)
-def _acts(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[tuple[Chain, str], ...]:
+def _acts(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, shadowed: frozenset[str]
+) -> tuple[tuple[Chain, str], ...]:
     own = locals_of(function)
     named = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
     acts: list[tuple[Chain, str]] = [((name,), "changed") for name in sorted(named)]
     for statement in function.body:
-        acts += [(chain, kind) for chain, kind in _acts_in(statement, everything=True) if chain[0] not in own]
+        found = _acts_in(statement, everything=True, shadowed=shadowed)
+        acts += [(chain, kind) for chain, kind in found if chain[0] not in own]
     return tuple(dict.fromkeys(acts))
 
 
 @functools.lru_cache(maxsize=1024)
 def _candidates(source: Source) -> tuple[_Candidate, ...]:
-    return tuple(_candidates_in(source.tree.body))
+    return tuple(_candidates_in(source.tree.body, source.shadowed))
 
 
-def _candidates_in(body: Iterable[ast.stmt]) -> Iterator[_Candidate]:
+def _candidates_in(body: Iterable[ast.stmt], shadowed: frozenset[str]) -> Iterator[_Candidate]:
     for statement in body:
         if is_main_guard(statement) or (isinstance(statement, ast.If) and is_type_checking(statement.test)):
             continue
-        for chain, kind in dict.fromkeys(_acts_in(statement, everything=False)):
+        for chain, kind in dict.fromkeys(_acts_in(statement, everything=False, shadowed=shadowed)):
             yield _Candidate(statement, chain, kind)
 
 
-def _acts_in(node: ast.AST, *, everything: bool) -> Iterator[tuple[Chain, str]]:
+def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> Iterator[tuple[Chain, str]]:
     """What running a statement changes, calls and subclasses; with `everything`, inner functions too."""
     if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
         for decorator in node.decorator_list:
@@ -236,7 +240,7 @@ def _acts_in(node: ast.AST, *, everything: bool) -> Iterator[tuple[Chain, str]]:
         chain = chain_of(call.func)
         if chain is not None and len(chain) > 1 and chain[-1] not in _CHANGING:
             yield chain, "called"
-        for argument in call.args:
+        for argument in () if only_looks(call, shadowed) else call.args:
             chain = chain_of(argument)
             if chain is not None:
                 named = call.args[1] if len(call.args) > 1 and argument is call.args[0] else None
@@ -253,7 +257,7 @@ def _acts_in(node: ast.AST, *, everything: bool) -> Iterator[tuple[Chain, str]]:
     if isinstance(node, (*FUNCTIONS, ast.Lambda)) and not everything:
         children = node.decorator_list if not isinstance(node, ast.Lambda) else ()
     for child in children:
-        yield from _acts_in(child, everything=everything)
+        yield from _acts_in(child, everything=everything, shadowed=shadowed)
 
 
 def _is_setattr(call: ast.Call) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stagedml.authoring.distributions import versions_of
-from stagedml.authoring.ran import Unloaded, unloaded_modules
+from stagedml.authoring.live import changed
+from stagedml.authoring.ran import ChangedSinceDeclared, Unloaded, unloaded_modules
 from stagedml.authoring.walk import walk
 from stagedml.core import fingerprint
 from stagedml.core.code import Code, Unfollowed
@@ -60,6 +61,7 @@ class Fingerprinted:
             unfollowed=found.unfollowed,
         )
         self._unloaded: list[Unloaded] = unloaded_modules(found.unloaded)
+        self._live = found.live
 
     def tell(self, stage: str, *, strict: bool) -> None:
         """Warn of what could not be followed, of each place once in a process. Raises UnfollowedCode where strict."""
@@ -69,6 +71,12 @@ class Fingerprinted:
             if place not in _told:
                 _told.add(place)
                 logger.warning("%s: no fingerprint covers what this reaches; an edit of it rebuilds nothing", place)
+
+    def check_declared(self) -> None:
+        """Before a run: refuse names that stand for other code or data now. Raises ChangedSinceDeclared."""
+        other = changed(self._live)
+        if other is not None:
+            raise ChangedSinceDeclared(other.where, other.name)
 
     def check_unchanged(self) -> None:
         """Before a build: refuse to run other code than was declared. Raises ChangedSinceDeclared."""

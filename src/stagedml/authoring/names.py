@@ -13,6 +13,15 @@ from typing import TypeAlias
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 #: A name with the attributes that are read off it: `a.b.c` is (a, b, c).
 Chain: TypeAlias = tuple[str, ...]
+#: Built-in functions that only look at what they are given.
+LOOKING = frozenset(
+    {
+        *("abs", "all", "any", "ascii", "bool", "callable", "chr", "dict", "dir", "display", "enumerate", "float"),
+        *("format", "frozenset", "getattr", "hasattr", "hash", "help", "hex", "id", "int", "isinstance"),
+        *("issubclass", "iter", "len", "list", "max", "min", "ord", "print", "range", "repr", "reversed", "round"),
+        *("set", "sorted", "str", "sum", "tuple", "type", "vars", "zip"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,14 @@ def is_main_guard(statement: ast.stmt) -> bool:
     )
 
 
-def bound_by(statement: ast.stmt) -> set[str]:
+def only_looks(call: ast.Call, shadowed: frozenset[str] = frozenset()) -> bool:
+    """Whether a call changes none of its arguments: `print(TABLE)`. Names that are shadowed are no built-in ones."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id in LOOKING and call.func.id not in shadowed
+    return chain_of(call.func) == ("importlib", "reload")
+
+
+def bound_by(statement: ast.stmt, shadowed: frozenset[str] = frozenset()) -> set[str]:
     """The names a top-level statement binds or may change."""
     if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
         return {statement.name}
@@ -50,6 +66,8 @@ def bound_by(statement: ast.stmt) -> set[str]:
             names.add(root_of(node))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not is_main_guard(statement):
             call = node.value  # TABLE.update(...), shuffle(TABLE)
+            if only_looks(call, shadowed):
+                continue
             names.update(root_of(part) for part in (call.func, *call.args) if not isinstance(part, ast.Name))
             names.update(part.id for part in call.args if isinstance(part, ast.Name))
     return {name for name in names if name is not None}

@@ -22,7 +22,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 
-from stagedml.authoring.names import FUNCTIONS, Import, absolute, bound_by, imports_in, is_type_checking
+from stagedml.authoring.names import (
+    FUNCTIONS,
+    LOOKING,
+    Import,
+    absolute,
+    all_bound,
+    bound_by,
+    imports_in,
+    is_type_checking,
+)
 from stagedml.authoring.plain import unit_text
 from stagedml.errors import UsageError
 
@@ -59,6 +68,7 @@ class Source:
         definitions: the statements at its top that bind a name or may change what it stands for, in order.
         imports: where names come from; several where it depends on a condition.
         stars: the modules that `from ... import *` names.
+        shadowed: built-in names that stand for something else in it.
     """
 
     filename: str
@@ -68,6 +78,7 @@ class Source:
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, tuple[Import, ...]] = field(default_factory=dict)
     stars: list[Import] = field(default_factory=list)
+    shadowed: frozenset[str] = frozenset()
 
     @functools.cached_property
     def is_cell(self) -> bool:
@@ -95,9 +106,10 @@ def first_line(node: ast.stmt) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def parse(filename: str, module: str, text: str) -> Source:
-    """Parse a text. Raises SyntaxError."""
+def parse(filename: str, module: str, text: str, shadowed: frozenset[str] = frozenset()) -> Source:
+    """Parse a text; other cells may shadow built-in names. Raises SyntaxError."""
     source = Source(filename, module, text, ast.parse(text, filename))
+    source.shadowed = shadowed | (all_bound(source.tree) & LOOKING)
     _collect(source.tree.body, source)
     return source
 
@@ -177,9 +189,10 @@ def cells_backwards(own: Source | None) -> Iterator[Source]:
     """The notebook's cells in the order of their execution, the last one first; where there is none, the builder's."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     texts = shell.user_ns.get("In", []) if shell is not None else []
+    shadowed = frozenset(LOOKING.intersection(shell.user_ns)) if shell is not None else frozenset()
     for number in range(len(texts) - 1, 0, -1):
         try:
-            yield parse(f"In[{number}]", "__main__", texts[number])
+            yield parse(f"In[{number}]", "__main__", texts[number], shadowed)
         except SyntaxError:  # such a cell did nothing
             continue
     if not texts and own is not None:
@@ -294,7 +307,7 @@ def _collect(body: Iterable[ast.stmt], source: Source) -> None:
         elif isinstance(statement, ast.If) and is_type_checking(statement.test):
             _collect(statement.orelse, source)
         else:
-            names = bound_by(statement)
+            names = bound_by(statement, source.shadowed)
             if not isinstance(statement, (*FUNCTIONS, ast.ClassDef)):  # imports under conditions
                 for name, target in imports_in(statement, source.module, source.filename):
                     source.imports[name] = (*source.imports.get(name, ()), target)

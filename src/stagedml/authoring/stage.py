@@ -550,6 +550,11 @@ class StageRealizer(OwnRealizer):
     def code(self) -> Code | None:
         return self.declaration.code
 
+    def check_declared(self) -> None:
+        """Before a run that may build it: refuse code that is not the declared one. Raises ChangedSinceDeclared."""
+        if self.declaration.fingerprinted is not None:
+            self.declaration.fingerprinted.check_declared()
+
     def view(self, source: ConfigSource) -> Any:
         return view_of(self.stage, self.declaration.config, source)
 

@@ -33,6 +33,7 @@ from stagedml.authoring.compare import (
 )
 from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places, run_by
 from stagedml.authoring.escapes import Escape, escapes_below
+from stagedml.authoring.live import Live, live_cell, live_name
 from stagedml.authoring.loaded import function_behind
 from stagedml.authoring.names import (
     FUNCTIONS,
@@ -120,6 +121,7 @@ class Found:
         unfollowed: the places that could not be followed.
         packages: full names of the installed modules that the code imports, the parts of namespaces included.
         unloaded: the tracked modules that were not loaded, with the names of theirs that count.
+        live: what the names stood for, those left out that the code itself changes.
     """
 
     builder: str
@@ -128,6 +130,7 @@ class Found:
     unfollowed: tuple[Unfollowed, ...]
     packages: frozenset[str]
     unloaded: Mapping[str, tuple[Source, frozenset[str]]]
+    live: tuple[Live, ...] = ()
 
 
 def walk(builder: Callable[..., Any]) -> Found:
@@ -160,6 +163,7 @@ class _Walk:
         self.unloaded: dict[str, tuple[Source, set[str]]] = {}
         self.doubts: list[tuple[Source, str, SourceChanged, object]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
+        self.live: dict[tuple[str, str], Live] = {}
 
     def found(self) -> Found:
         builder = self.builder
@@ -186,7 +190,26 @@ class _Walk:
             unfollowed=tuple(sorted(self.unfollowed, key=lambda place: (place.file, place.line, place.what))),
             packages=frozenset(self.packages),
             unloaded={module: (source, frozenset(names)) for module, (source, names) in self.unloaded.items()},
+            live=self._unchanging(),
         )
+
+    def _unchanging(self) -> tuple[Live, ...]:
+        """What the names stood for that the code does not change itself, as it does a cache."""
+        if not self.live:
+            return ()
+        cells = [cell for cell in cells_backwards(self.sources.get("")) if cell.is_cell]
+        own = {name for _, name in changed_by_functions(cells)}
+        elsewhere = changed_by_functions(self._modules_in_scope())
+        return tuple(
+            live
+            for (place, name), live in self.live.items()
+            if (place, name) not in elsewhere and not (place == "" and name in own)
+        )
+
+    def _note_live(self, name: str, source: Source, names: dict[str, Any]) -> None:
+        place = "" if source.is_cell else source.filename
+        if (place, name) not in self.live:
+            self.live[place, name] = live_name(name, source.filename, names)
 
     def _reach(self, name: str, source: Source, text: str, nodes: Iterable[ast.stmt] | None) -> None:
         """Cover a definition: its normalised text, and the statements that it is made of."""
@@ -296,6 +319,7 @@ class _Walk:
         for target in source.imports[chain[0]]:
             if names is not None and chain[0] in names and len(source.imports[chain[0]]) == 1:
                 check_record(chain[0], source, names)
+                self._note_live(chain[0], source, names)
                 check_imported(chain[0], target, source, names[chain[0]])
             self._reach(chain[0], source, self._spelt(target), [target.node] if target.node else None)
             self._follow_import(target, chain[1:])
@@ -313,6 +337,7 @@ class _Walk:
         self._note_unloaded(source, name, names)
         if names is not None and name in names:  # what is not loaded yet will be, from this source
             check_record(name, source, names)
+            self._note_live(name, source, names)
             check_functions(name, nodes, source, names[name])
             try:
                 check_constants(name, nodes, source, names[name])
@@ -531,6 +556,9 @@ class _Walk:
         """Cover what a name of a notebook stands for now."""
         name = chain[0]
         function = function_behind(value)
+        code = self.builder.__code__
+        if ("", name) not in self.live:
+            self.live["", name] = live_name(name, code.co_filename, names)
         if is_literal(value):
             self._reach_value(name, value)
         elif isinstance(value, types.FunctionType) and function is not None and stands_in_cell(function, name):
@@ -630,6 +658,9 @@ class _Walk:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet: a function that refers to itself
                 continue
+            if value is not function:
+                live = live_cell(name, code.co_filename, cell)
+                self.live.setdefault((code.co_filename, f"{function.__qualname__} {name}"), live)
             if value is not function and not self._follow_object(name, value):
                 where = f"{code.co_filename}:{code.co_firstlineno}"
                 raise UncoveredCapture(function.__qualname__, name, type(value).__name__, where)

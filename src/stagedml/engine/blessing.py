@@ -7,7 +7,7 @@ from typing import Any
 
 from stagedml.authoring.pylightnix import RRef
 from stagedml.core.config import outputs_of
-from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, one_result, one_target, prepare
 from stagedml.engine.records import user_name
@@ -16,7 +16,7 @@ from stagedml.errors import UsageError
 from stagedml.store import blessings
 from stagedml.store.blessings import Blessing
 from stagedml.store.hashing import content_digest, scan
-from stagedml.store.objects import output_exists
+from stagedml.store.objects import Store, output_exists
 
 
 class CannotBless(UsageError):
@@ -42,7 +42,8 @@ def bless(old: str, new: Target[Any], *, reason: str) -> None:
         reason: what makes you sure, for whoever asks later.
 
     Raises:
-        CannotBless: the old one has no realization, both are the same, or there is no reason.
+        CannotBless: the old one has no realization, or none with the files that the new one promises; both are the
+            same; or there is no reason.
     """
     result, run = prepare(new)
     one_target(run, result)
@@ -50,12 +51,16 @@ def bless(old: str, new: Target[Any], *, reason: str) -> None:
     if not (is_dref(old) or is_rref(old)):
         raise CannotBless(str(old), target, "it is no reference; `stagedml ls` lists what there is")
     older = dref_of(old) if is_rref(old) else str(old)
-    if not reason.strip():
+    if not _is_reason(reason):
         raise CannotBless(older, target, "give a reason, for whoever asks later why nothing was built")
     if older == target:
         raise CannotBless(older, target, "they are one and the same; `realize` reuses it")
-    if not run.store.realizations(parse_dref(older)):
+    there = run.store.realizations(parse_dref(older))
+    if not there:
         raise CannotBless(older, target, "it has no realization in this store that could be taken")
+    lacking = [_lacking(run.store, ref, parse_dref(target)) for ref in there]
+    if all(lacking):
+        raise CannotBless(older, target, f"it has no {', '.join(lacking[0])}, which the stage promises")
     blessing = Blessing(older, target, reason.strip(), user_name(), time.time())
     blessings.bless(run.store, parse_dref(target), blessing)
 
@@ -84,7 +89,7 @@ def borrow(rref: str, target: Target[Any], *, reason: str, observer: Observer | 
     result, run = prepare(target, observer=observer)
     one_target(run, result)
     source = parse_rref(rref)
-    if not reason.strip():
+    if not _is_reason(reason):
         raise CannotBless(rref, run.targets[0], "give a reason, for whoever asks later why nothing was built")
     target_dref = run.targets[0]
     if problem := _cannot_lend(run, source):
@@ -92,6 +97,16 @@ def borrow(rref: str, target: Target[Any], *, reason: str, observer: Observer | 
     run.planner.lent[target_dref] = Blessing(rref, target_dref, reason.strip(), user_name(), time.time())
     run.realize()
     return one_result(run)
+
+
+def _is_reason(reason: object) -> bool:
+    return isinstance(reason, str) and bool(reason.strip())
+
+
+def _lacking(store: Store, ref: RealizationRef, target: DerivationRef) -> list[str]:
+    """The files that a derivation promises and a realization of another one has not."""
+    folder, promised = store.path(ref), outputs_of(store.config(target)).values()
+    return [path for path, is_prefix in promised if not output_exists(folder, path, is_prefix)]
 
 
 def _cannot_lend(run: Run, source: RealizationRef) -> str | None:
@@ -105,8 +120,7 @@ def _cannot_lend(run: Run, source: RealizationRef) -> str | None:
     known = run.store.metadata(source)
     if known is None:
         return "nothing is recorded of it, so nobody could tell whether it is whole"
-    promised = outputs_of(run.store.config(node.ref)).values()
-    if missing := [path for path, is_prefix in promised if not output_exists(folder, path, is_prefix)]:
+    if missing := _lacking(run.store, source, node.ref):
         return f"it has no {', '.join(missing)}, which the stage promises"
     if content_digest(scan(folder)) != known.content:
         return "it is damaged; `stagedml verify` says how"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedml.authoring.pylightnix import Derivation, RRef, StorageSettings
-from stagedml.authoring.stage import OwnRealizer
+from stagedml.authoring.stage import OwnRealizer, StageRealizer
 from stagedml.core.code import Code
 from stagedml.core.matchers import Candidate, Matcher
 from stagedml.core.refs import DerivationRef
@@ -43,6 +43,11 @@ class Node:
     matcher: Matcher
     forced: bool = False
     instances: int = 0  #: how many the caller wants
+
+    def check_declared(self) -> None:
+        """Refuse to build with other code than the declared one. Raises ChangedSinceDeclared."""
+        if isinstance(self.derivation.realizer, StageRealizer):
+            self.derivation.realizer.check_declared()
 
     @property
     def code(self) -> Code | None:

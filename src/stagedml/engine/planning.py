@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core import plan as plans
 from stagedml.core.adoption import Template, key_of, template_of
+from stagedml.core.config import Config, inputs_of
 from stagedml.core.plan import Cause, Decision, PlanStep, Reason, Verdict
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
@@ -16,7 +18,7 @@ from stagedml.store import adoptions, blessings
 from stagedml.store import survey as surveys
 from stagedml.store.blessings import Blessing
 from stagedml.store.metadata import UnreadableMetadata
-from stagedml.store.objects import Store
+from stagedml.store.objects import Store, output_exists
 from stagedml.store.survey import Survey
 
 
@@ -154,15 +156,23 @@ class Planner:
         blessing = self._blessing_of(node)
         if blessing is None:
             return None
-        wanted = sorted(sorted(contents_of(dref) or ()) for dref in node.inputs)
-        for ref in self.store.realizations(parse_dref(blessing.old)):
+        wanted = _contents_by_field(self.store.config(node.ref), contents_of)
+        old = parse_dref(blessing.old)
+        for ref in self.store.realizations(old):
             try:
                 known = self.store.metadata(ref)
             except UnreadableMetadata:
                 continue
             if known is None or instance not in known.instances or self.store.missing_outputs(ref, known):
                 continue
-            if sorted(sorted(self.contents(rrefs) or ()) for rrefs in known.inputs.values()) == wanted:
+            theirs = known.inputs
+
+            def contents_then(dref: str, theirs: Mapping[str, tuple[str, ...]] = theirs) -> Sequence[str] | None:
+                return self.contents(theirs.get(dref, ()))
+
+            folder = self.store.path(ref)
+            holds_all = all(output_exists(folder, path, is_prefix) for path, is_prefix in node.outputs)
+            if holds_all and _contents_by_field(self.store.config(old), contents_then) == wanted:
                 return ref
         return None
 
@@ -243,6 +253,19 @@ class Planner:
     def survey(self, node: Node, inputs: Mapping[str, tuple[str, ...]]) -> Survey:
         """The realizations of a derivation for these inputs: those that are whole, and those that are not."""
         return surveys.survey(self.store, node.ref, inputs, node.outputs)
+
+
+def _contents_by_field(config: Config, contents_of: Callable[[str], Sequence[str] | None]) -> dict[str, object]:
+    """The fields of a config that name inputs, with the contents of these in place of their references."""
+
+    def replaced(value: Any) -> object:
+        if isinstance(value, list):
+            return [replaced(item) for item in value]
+        if isinstance(value, dict):
+            return {name: replaced(item) for name, item in value.items()}
+        return sorted(contents_of(value) or ()) if is_dref(value) else value
+
+    return {name: replaced(value) for name, value in config.items() if inputs_of({name: value})}
 
 
 def _brief(ref: str) -> str:

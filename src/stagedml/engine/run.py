@@ -44,9 +44,13 @@ class Run:
     def realize(self) -> None:
         """Plan, claim what is reused, tell, and execute."""
         drawn = self.store.claiming(self.plan, _reused)
+        checked: set[int] = set()
         for node, step in zip(self.nodes, drawn.steps, strict=True):
             if step.verdict is Verdict.BUILD:
                 refuse_to_build(node, step.detail)
+            if step.verdict is not Verdict.REUSE and id(node.code) not in checked:
+                checked.add(id(node.code))  # derivations of one stage share it
+                node.check_declared()
         try:
             self.observer.planned(drawn)
             self._execute(drawn)

@@ -256,7 +256,7 @@ class Turn:
             reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.errno in FULL_DISK:
                 reason += f"; {self.store.free_bytes():,} bytes are free on the file system of {self.store.layout.root}"
-                reason += ", `stagedml gc` shows what could go"
+                reason += ", `stagedml gc` shows what could go, with `--scratch-age 0s` also what failed builds left"
             raise BuildFailed(node.dref, reason, str(outpath)) from error
         except BaseException as error:
             observer.failed(node.dref, error)

@@ -167,9 +167,11 @@ def holds(path: Path, hashes: Collection[str]) -> bool:
         before = b""
         while piece := os.read(descriptor, _PIECE_BYTES):
             data = before + piece
-            if any(text in data for text in wanted) if len(wanted) <= _FEW else _is_among(data, wanted, parts):
-                return True
-            before = data[-31:]
+            # Without zeros, ASCII in UTF-16 and UTF-32 is plain ASCII.
+            for form in (data, data.replace(b"\0", b"")) if b"\0" in data else (data,):
+                if any(text in form for text in wanted) if len(wanted) <= _FEW else _is_among(form, wanted, parts):
+                    return True
+            before = data[-128:]
     finally:
         os.close(descriptor)
     return False
