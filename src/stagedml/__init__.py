@@ -56,8 +56,14 @@ if TYPE_CHECKING:
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
     from stagedml.inspection.why import why as why
+    from stagedml.stages.fetch import fetchfolder as fetchfolder
+    from stagedml.stages.fetch import fetchlocal as fetchlocal
+    from stagedml.stages.fetch import fetchpypi as fetchpypi
+    from stagedml.stages.fetch import fetchurl as fetchurl
     from stagedml.store.gc import Policy as Policy
     from stagedml.store.objects import Store as Store
+    from stagedml.types import File as File
+    from stagedml.types import Folder as Folder
 
 __version__ = "0.1.0"
 
@@ -79,8 +85,10 @@ _WHERE = {
     "stagedml.engine.recursive": ("realize_recursive",),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.inspection.why": ("why",),
+    "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),
     "stagedml.store.gc": ("Policy",),
     "stagedml.store.objects": ("Store",),
+    "stagedml.types": ("File", "Folder"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
