@@ -136,8 +136,10 @@ def test_who_may_only_read_reuses_everything_and_is_told_when_something_is_to_be
             assert mklens(rref).counts.H.val == 1.0
             with pytest.raises(StoreError, match="Permission denied"):
                 realize(target, force=True)
+            new = instantiate(toys.all_counted, "new")
+            assert [step.name for step in plan(new).builds] == ["text", "upper", "count"]
             with pytest.raises(StoreError, match="Permission denied"):
-                instantiate(toys.all_counted, "new")
+                realize(new)
 
     rref = as_nobody(fill)
     as_nobody(lock_up)

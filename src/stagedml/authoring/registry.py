@@ -8,6 +8,7 @@ of them first asks for it, and what they declared there is published from it.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -26,10 +27,13 @@ from stagedml.core.config import Config
 from stagedml.core.refs import DerivationRef, parse_dref
 from stagedml.errors import UsageError
 from stagedml.store.layout import CONFIG_FILE, DECLARING_STAGES
-from stagedml.store.objects import Store
+from stagedml.store.objects import Store, StoreUnusable
 
 if TYPE_CHECKING:
     from stagedml.authoring.stage import Stage
+
+
+logger = logging.getLogger(__name__)
 
 
 class MatcherConflict(UsageError):
@@ -150,14 +154,19 @@ class StageRegistry(Registry):
         return self.builders.pop(DRef(declaration.dref))
 
     def publish(self, targets: list[str]) -> list[Derivation]:
-        """Write what the targets need to the store; returns it in an order in which inputs come first."""
+        """Write what the targets need to the store; returns it in an order in which inputs come first.
+
+        Where nothing can be written, it is kept in memory.
+        """
         needed = self._needed(targets)
         for dref in needed:
             declared = self.declarations.get(dref)
-            if declared is not None:
-                self.store.add_config(declared.text, declared.ref, declared.config)
-            else:
-                self.store.add_config(self._text(dref), parse_dref(dref))
+            ref, text = (declared.ref, declared.text) if declared is not None else (parse_dref(dref), self._text(dref))
+            try:
+                self.store.add_config(text, ref, declared.config if declared is not None else None)
+            except StoreUnusable as error:  # what is there can be planned and reused all the same
+                logger.info("%s is declared in memory alone: %s", dref, error)
+                self.store.remember_config(text, ref)
         return [self.builders[DRef(dref)] for dref in needed]
 
     def _needed(self, targets: list[str]) -> list[str]:

@@ -279,6 +279,11 @@ class Store:
                 raise
         self._configs[ref.folder] = config
 
+    def remember_config(self, text: str, ref: DerivationRef) -> None:
+        """Know the config of a derivation in this process alone; it is written with the first realization."""
+        self._texts[ref.folder] = text
+        self._configs.setdefault(ref.folder, json.loads(text))
+
     def _differs(self, ref: DerivationRef, text: str) -> bool:
         with self.own_errors():
             return self.layout.config(ref).read_text(encoding="utf-8", errors="replace") != text
