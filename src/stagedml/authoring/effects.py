@@ -26,12 +26,15 @@ from stagedml.authoring.names import (
 from stagedml.authoring.sources import Source, is_namespace, source_of_module
 
 #: Methods that change what they are called on, wherever the call stands. A call that is a statement always counts.
-_CHANGING = frozenset(
+CHANGING = frozenset(
     {
         *("append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "remove", "discard"),
         *("clear", "sort", "reverse", "register", "subscribe", "__setitem__", "__setattr__"),
     }
 )
+#: Methods that only look: those of tables that are made as such, and of loggers.
+_LOOKING_AT_TABLES = frozenset({"items", "keys", "values", "get", "copy", "count", "index"})
+_LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 _MOST_STEPS = 64  # through calls of calls, and re-exports of re-exports
 
 
@@ -98,6 +101,11 @@ def changed_by_functions(sources: Iterable[Source]) -> frozenset[tuple[str, str]
     )
 
 
+def changed_by_call(place: Place) -> bool:
+    """Whether a call of what stands there changes something of a tracked module."""
+    return place.name != "*" and any(True for _ in _changed(place, "called"))
+
+
 def places(source: Source, chain: Chain, local: Iterable[tuple[str, Import]] = (), steps: int = 0) -> Iterator[Place]:
     """Where a chain of names leads, as far as tracked source goes; several places where that depends on a condition."""
     if steps > _MOST_STEPS:
@@ -137,7 +145,7 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
     """The names (of which file, which) that change if what stands there is changed, called or subclassed."""
     if steps > _MOST_STEPS:
         return
-    nodes = place.source.definitions.get(place.name, ())
+    nodes = place.source.definitions.get(place.name, [])
     for node in nodes:  # other names of the same thing
         chain = chain_of(node.value) if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value else None
         for there in places(place.source, (*chain, *place.rest)) if chain else ():
@@ -161,7 +169,9 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
                         yield from _changed(there, how, steps + 1)
         return
     if place.rest:  # a method of an object that has a name: @REGISTRY.register
-        if not any(isinstance(node, FUNCTIONS) for node in nodes) or place.rest[-1] in _CHANGING:
+        if _only_looks(nodes, place.rest):
+            return
+        if not any(isinstance(node, FUNCTIONS) for node in nodes) or place.rest[-1] in CHANGING:
             yield place.source.filename, place.name
         return
     if nodes and not isinstance(nodes[-1], (*FUNCTIONS, ast.ClassDef)):  # an object that is called
@@ -175,6 +185,20 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
                     yield from _written_by(item, place.source, steps)
 
 
+def _only_looks(nodes: list[ast.stmt], rest: Chain) -> bool:
+    """Whether a method of what these statements make changes nothing."""
+    values = [node.value for node in nodes if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    if len(rest) != 1 or len(values) != len(nodes):
+        return False
+    return rest[0] in _LOGGING or (rest[0] in _LOOKING_AT_TABLES and all(map(_is_table, values)))
+
+
+def _is_table(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in ("dict", "frozenset", "list", "set", "tuple")
+    return isinstance(node, (ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Tuple))
+
+
 def _written_by(
     function: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, steps: int
 ) -> Iterator[tuple[str, str]]:
@@ -186,9 +210,7 @@ def _written_by(
 
 
 @functools.lru_cache(maxsize=4096)
-def _acts(
-    function: ast.FunctionDef | ast.AsyncFunctionDef, shadowed: frozenset[str]
-) -> tuple[tuple[Chain, str], ...]:
+def _acts(function: ast.FunctionDef | ast.AsyncFunctionDef, shadowed: frozenset[str]) -> tuple[tuple[Chain, str], ...]:
     own = locals_of(function)
     named = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
     acts: list[tuple[Chain, str]] = [((name,), "changed") for name in sorted(named)]
@@ -238,7 +260,7 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         call = node.value
         chain = chain_of(call.func)
-        if chain is not None and len(chain) > 1 and chain[-1] not in _CHANGING:
+        if chain is not None and len(chain) > 1 and chain[-1] not in CHANGING:
             yield chain, "called"
         for argument in () if only_looks(call, shadowed) else call.args:
             chain = chain_of(argument)
@@ -251,7 +273,7 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
     if isinstance(node, ast.Call):
         chain = chain_of(node.func)
         if chain is not None:
-            changing = len(chain) > 1 and chain[-1] in _CHANGING
+            changing = len(chain) > 1 and chain[-1] in CHANGING
             yield (chain[:-1], "changed") if changing else (chain, "called")
     children: Iterable[ast.AST] = ast.iter_child_nodes(node)
     if isinstance(node, (*FUNCTIONS, ast.Lambda)) and not everything:

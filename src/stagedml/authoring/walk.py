@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stagedml.authoring.cells import history_of
 from stagedml.authoring.compare import (
     check_constants,
     check_functions,
@@ -40,7 +41,6 @@ from stagedml.authoring.names import (
     Chain,
     Import,
     all_bound,
-    binds,
     chain_of,
     chains_below,
     imports_below,
@@ -583,22 +583,19 @@ class _Walk:
     def _follow_cells(self, chain: Chain, names: dict[str, Any]) -> bool:
         """Cover a name by the statements that made it what it is: those from its last binding on, over all cells."""
         name = chain[0]
-        history: list[Source] = []
-        for cell in cells_backwards(source_of_file(self.builder.__code__.co_filename, self.builder.__module__)):
-            if name in cell.definitions or name in cell.imports:
-                history.append(cell)
-            if name in cell.imports or any(binds(name, node) for node in cell.definitions.get(name, ())):
-                break
-        if history and name in history[-1].imports:
-            self._add_import(chain, history[-1], names)
-        changes = [cell for cell in reversed(history) if name in cell.definitions]
-        if changes and ("<cells>", name) not in self.seen:
+        own = source_of_file(self.builder.__code__.co_filename, self.builder.__module__)
+        history = history_of(name, names, cells_backwards(own))
+        if history.imported is not None:
+            self._add_import(chain, history.imported, names)
+        if history.changes and ("<cells>", name) not in self.seen:
             self.seen.add(("<cells>", name))
-            nodes = changes[0].definitions[name]
-            self._reach(name, changes[0], "\n".join(cell.text_of(name) for cell in changes), nodes)
-            for cell in changes:
-                self._follow_names(cell.definitions[name], cell, names)
-        return bool(history)
+            first = history.changes[0][0]
+            nodes = [node for cell, node in history.changes if cell is first]
+            text = "\n".join(unit_text(name, node) for _, node in history.changes)
+            self._reach(name, first, text, nodes)
+            for cell, node in history.changes:
+                self._follow_names([node], cell, names)
+        return history.imported is not None or bool(history.changes)
 
     def _follow_object(self, name: str, value: object) -> bool:
         """Cover a value of which only the value is known: code by its source, plain data by its text."""
