@@ -146,7 +146,7 @@ class _Side:
         own = self.config.get("stagedml")
         counted = own.get("packages") if isinstance(own, dict) else None
         ran = _last_build(self.known).environment.get("packages") if self.known is not None else None
-        self.packages = {**_mapping(ran), **_mapping(counted)}
+        self.packages = {**_mapping(counted), **_mapping(ran)}  # exact where it is known
         self.metrics = _metrics(path / _METRICS)
         entries, self.content = _contents(path, self.known)
         self.files = {entry.path: (entry.size, entry.kind, entry.digest) for entry in entries if entry.kind != "d"}
