@@ -220,6 +220,48 @@ TOLD = {
         Trap("'a'", above="from unittest import mock\n", lines="    mock.patch('helpers.f')\n"),
         "pipeline.py:12: mock.patch",
     ),
+    "a docstring": (Trap("str(helpers.f.__doc__)"), "pipeline.py:12: helpers.f.__doc__"),
+    "a docstring by getattr": (
+        Trap("str(getattr(helpers.f, '__doc__'))"),
+        "pipeline.py:12: getattr(helpers.f, '__doc__')",
+    ),
+    "a docstring of itself": (
+        Trap("Kind().text()", above="class Kind:\n    def text(self):\n        return self.__doc__\n"),
+        "pipeline.py:5: self.__doc__",
+    ),
+    "a docstring of the module": (Trap("str(__doc__)"), "pipeline.py:12: __doc__"),
+    "a docstring by inspect": (
+        Trap("str(inspect.getdoc(helpers.f))", above="import helpers, inspect\n"),
+        "pipeline.py:12: inspect.getdoc",
+    ),
+    "a docstring by a name": (
+        Trap("str(text(helpers.f))", above="import helpers\nfrom inspect import getdoc as text\n"),
+        "pipeline.py:13: text",
+    ),
+    "a docstring in a constant": (
+        Trap("TEXT", above="import helpers\nTEXT = str(helpers.f.__doc__)\n"),
+        "pipeline.py:4: helpers.f.__doc__",
+    ),
+    "annotations of a function": (
+        Trap("str(helpers.f.__annotations__)"),
+        "pipeline.py:12: helpers.f.__annotations__",
+    ),
+    "annotations by typing": (
+        Trap("str(get_type_hints(helpers.f))", above="import helpers\nfrom typing import get_type_hints\n"),
+        "pipeline.py:13: get_type_hints(helpers.f)",
+    ),
+    "annotations by inspect": (
+        Trap("str([inspect.get_annotations(f) for f in [helpers.f]])", above="import inspect, helpers\n"),
+        "pipeline.py:12: inspect.get_annotations(f)",
+    ),
+    "a signature": (
+        Trap("str(inspect.signature(helpers.f))", above="import inspect, helpers\n"),
+        "pipeline.py:12: inspect.signature",
+    ),
+    "source": (
+        Trap("str(list(map(inspect.getsource, [helpers.f])))", above="import inspect, helpers\n"),
+        "pipeline.py:12: inspect.getsource",
+    ),
     "modules that a package finds": (
         Trap(
             "str(plugins.TABLE)",
@@ -263,6 +305,12 @@ QUIET = {
     "a variable called vars": Trap("str(f({}))", above="def f(vars):\n    return vars['x']\n"),
     "attributes of self and of locals": Trap("str(Kind().x)", above="class Kind:\n    def __init__(self):\n"
         "        self.x = 1\n        setattr(self, 'y' + 'z', 2)\n", lines="    kind = Kind()\n    kind.x = 3\n"),
+    "docstrings of literals, and those that are written": Trap("str(''.__doc__) + str(f)",
+        above="def f():\n    pass\nf.__doc__ = 'a'\n"),
+    "annotations of a class": Trap("str([get_type_hints(helpers.Kind), helpers.Kind.__annotations__])",
+        above="import helpers\nfrom typing import get_type_hints\n", files={"helpers.py": "class Kind:\n    a: int\n"}),
+    "docstrings that what is not reached reads": Trap("str(helpers.f())",
+        files={"helpers.py": HELPERS + "def usage():\n    return __doc__\nprint(__doc__)\nprint(f.__doc__)\n"}),
     "every kind of binding": Trap("str(f(1))", above="""
 import contextlib
 class Kind:

@@ -2,8 +2,8 @@
 
 A value counts whole, a module with everything in it and a class with its whole body: so `getattr(value, name)` reaches
 nothing that is not covered, whatever the name, and neither do `vars(value)` and `locals()` in a function. What is left
-are the few ways to reach code by a text, listed here, and changes of modules and classes from inside of functions,
-which outlive the build that makes them.
+are the few ways to reach code by a text, listed here, changes of modules and classes from inside of functions, which
+outlive the build that makes them, and what reads the parts of source that no fingerprint holds, such as docstrings.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from stagedml.authoring.names import (
     chain_of,
     imports_below,
 )
+from stagedml.authoring.plain import literal_of
 from stagedml.authoring.sources import Source
 
 #: Functions and tables that lead from a text to code.
@@ -45,15 +46,40 @@ _FROM_TEXT = frozenset(
     }
 )
 _FROM_TEXT_PREFIXES = ("unittest.mock.patch", "mock.patch")
+#: What reads source that no fingerprint holds: docstrings, comments, annotations of signatures.
+_SOURCE_READERS = frozenset(
+    {
+        "inspect.Signature.from_callable",
+        "inspect.getcomments",
+        "inspect.getdoc",
+        "inspect.getfullargspec",
+        "inspect.getsource",
+        "inspect.getsourcelines",
+        "inspect.signature",
+        "pydoc.getdoc",
+    }
+)
+#: The same, but annotations in the body of a class are held.
+_ANNOTATION_READERS = frozenset(
+    {
+        "annotationlib.get_annotations",
+        "inspect.get_annotations",
+        "typing.get_type_hints",
+        "typing_extensions.get_annotations",
+        "typing_extensions.get_type_hints",
+    }
+)
+_SOURCE_ATTRIBUTES = frozenset({"__doc__", "__annotations__", "__annotate__"})
 _READING = frozenset({"get", "items", "keys", "values", "copy", "__getitem__"})  # of a dict
 _IMPORTERS = frozenset({"importlib.import_module", "__import__"})
 _ATTRIBUTES = frozenset({"__globals__", "__builtins__", "__subclasses__", "f_globals", "f_locals"})
 #: What a definition without any of these names needs not be searched for.
 _NAMES = frozenset(
     {
-        *(name.rpartition(".")[2] for name in _FROM_TEXT),
+        *(name.rpartition(".")[2] for name in (*_FROM_TEXT, *_SOURCE_READERS, *_ANNOTATION_READERS)),
         *("globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "patch"),
         *_ATTRIBUTES,
+        *_SOURCE_ATTRIBUTES,
     }
 )
 
@@ -69,6 +95,8 @@ class Escape:
     #: What it changes, or may read any attribute of: of interest if it turns out to be a tracked module or a class.
     target: Chain | None = None
     is_change: bool = False
+    #: Whether it reads source that no fingerprint holds; of a class that is the `target`, one does.
+    is_reading: bool = False
 
 
 @functools.lru_cache(maxsize=8192)
@@ -103,9 +131,9 @@ class _Finder:
     def escapes(self, node: ast.AST, *, in_function: bool) -> Iterator[Escape]:
         in_function = in_function or isinstance(node, (*FUNCTIONS, ast.Lambda))
         if isinstance(node, ast.Call):
-            found = list(self._of_call(node, in_function))
-            if found:
-                yield from found
+            escapes = list(self._of_call(node, in_function))
+            if escapes:
+                yield from escapes
                 for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
                     yield from self.escapes(argument, in_function=in_function)
                 return
@@ -114,17 +142,25 @@ class _Finder:
                 yield from self.escapes(node.left, in_function=in_function)
                 return
         elif isinstance(node, ast.Subscript):
-            found = list(self._of_subscript(node, in_function))
-            if found:
-                yield from found
+            escapes = list(self._of_subscript(node, in_function))
+            if escapes:
+                yield from escapes
                 yield from self.escapes(node.slice, in_function=in_function)
                 return
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)) and in_function:
             chain = chain_of(node)
             if chain is not None and not self._is_local(chain[0]):
                 yield Escape(node.lineno, f"{ast.unparse(node)} = ...", target=chain, is_change=True)
+        found = attribute_of(node)
+        if found is not None and found[1] in _SOURCE_ATTRIBUTES:
+            yield from self._of_reading(node, *found)
         if isinstance(node, (ast.Name, ast.Attribute)):
             meaning = self._meaning(node)
+            is_reader = meaning in _SOURCE_READERS or meaning in _ANNOTATION_READERS
+            if is_reader or (isinstance(node, ast.Name) and meaning in _SOURCE_ATTRIBUTES):
+                if isinstance(node.ctx, ast.Load):
+                    yield Escape(node.lineno, _spelt(node), is_reading=True)
+                return
             if meaning in _FROM_TEXT or meaning.startswith(_FROM_TEXT_PREFIXES):
                 yield Escape(node.lineno, _spelt(node))
                 return
@@ -140,12 +176,21 @@ class _Finder:
                 if isinstance(item, ast.AST):
                     yield from self.escapes(item, in_function=in_function)
 
+    def _of_reading(self, node: ast.AST, owner: ast.expr, name: str) -> Iterator[Escape]:
+        """The escape that reading one of these attributes is."""
+        is_read = isinstance(node, ast.Call) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load))
+        if isinstance(node, ast.expr) and is_read and literal_of(owner) is None:
+            target = chain_of(owner) if name != "__doc__" else None
+            yield Escape(node.lineno, _spelt(node), target=target, is_reading=True)
+
     def _of_call(self, node: ast.Call, in_function: bool) -> Iterator[Escape]:
         meaning = self._meaning(node.func)
         line, what = node.lineno, _spelt(node)
         if meaning in _IMPORTERS:
             module = self._module_named(node)
             yield Escape(line, what) if module is None else Escape(line, what, modules=(module,))
+        elif meaning in _ANNOTATION_READERS and node.args:
+            yield Escape(line, what, target=chain_of(node.args[0]), is_reading=True)
         elif meaning == "globals" or (meaning in ("locals", "vars") and not node.args and not in_function):
             yield Escape(line, what, modules=("",))
         elif meaning in ("getattr", "vars", "dir") and node.args and attribute_of(node) is None:

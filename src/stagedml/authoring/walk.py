@@ -454,7 +454,7 @@ class _Walk:
         """Tell of modules that a module finds and imports when it is imported, and of what it executes then."""
         for node, there in run_by(source):
             for escape in escapes_below(node, there):
-                if not escape.modules and escape.target is None:
+                if not escape.modules and escape.target is None and not escape.is_reading:
                     self._note(there.filename, escape.line, escape.what)
 
     def _is_covered(self, effect: Effect) -> bool:
@@ -522,6 +522,10 @@ class _Walk:
         names: dict[str, Any] | None,
         local_imports: Mapping[str, Iterable[Import]],
     ) -> None:
+        if escape.is_reading:
+            if escape.target is None or not self._is_class(escape.target, source, names, local_imports):
+                self._note(source.filename, escape.line, escape.what)
+            return
         if not escape.modules and escape.target is None:
             self._note(source.filename, escape.line, escape.what)
         for module in escape.modules:
@@ -538,6 +542,25 @@ class _Walk:
                 return
             for place in places(source, escape.target, local):
                 self._follow_target(escape, place.source, place.name, place.rest, source)
+
+    def _is_class(
+        self,
+        chain: Chain,
+        source: Source,
+        names: dict[str, Any] | None,
+        local_imports: Mapping[str, Iterable[Import]],
+    ) -> bool:
+        """Whether a chain leads to a class, whose annotations count."""
+        if chain == ("cls",):
+            return True
+        if source.is_cell and names is not None and len(chain) == 1:
+            return isinstance(names.get(chain[0]), type)
+        local = [(name, target) for name, targets in local_imports.items() for target in targets]
+        found = [(place, place.source.definitions.get(place.name, ())) for place in places(source, chain, local)]
+        return bool(found) and all(
+            not place.rest and bool(nodes) and all(isinstance(node, ast.ClassDef) for node in nodes)
+            for place, nodes in found
+        )
 
     def _follow_target(self, escape: Escape, there: Source, name: str, rest: Chain, source: Source) -> None:
         if not escape.is_change:
