@@ -134,3 +134,19 @@ def test_looking_at_a_table_in_a_module_is_no_edit(
         found += workshop.experiment(tmp_path, ("fingerprint", name, "train"))
     assert found[0].startswith("2:")
     assert (found[0] != found[1]) is is_change
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "import dataclasses\n@dataclasses.dataclass\nclass Conf:\n    a: int = 1",
+        "import enum\nclass Conf(enum.Enum):\n    A = 1",
+        "import typing\nclass Conf(typing.NamedTuple):\n    a: int = 1",
+    ],
+)
+def test_a_class_of_a_cell_that_is_captured_counts(made: str, workshop: Workshop, tmp_path: Path) -> None:
+    inner = builder("str(value)").replace("\n", "\n    ")
+    factory = f"def outer(value):{inner}\n    return train"
+    cells = [made, factory, "train = outer(Conf)"]
+    before, after = both(workshop, tmp_path, cells, made.replace("= 1", "= 2"), "train = outer(Conf)")
+    assert before != after

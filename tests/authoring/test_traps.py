@@ -156,6 +156,27 @@ FOLLOWED = {
                "        return cls.size\n"
                "def outer(value):" + builder("str(value())").replace("\n", "\n    ") + "\n    return train\n"
                "train = outer(Kind.make)\n"}),
+    **{
+        f"{name} that is captured, {where}": Trap("", edit=(f"{where}.py", "= 1", "= 2"), files={
+            "conf.py": text if where == "conf" else "",
+            "pipeline.py": (f"from conf import {value.partition('.')[0]}\n" if where == "conf" else text)
+            + "def outer(value):" + builder("str(value)").replace("\n", "\n    ") + "\n    return train\n"
+            f"train = outer({value})\n"})
+        for where in ("conf", "pipeline")
+        for name, value, text in [
+            ("a dataclass", "Conf", "import dataclasses\n@dataclasses.dataclass\nclass Conf:\n    a: int = 1\n"),
+            ("an enum", "Kind", "import enum\nclass Kind(enum.Enum):\n    A = 1\n"),
+            ("an enum's member", "Kind.A", "import enum\nclass Kind(enum.Enum):\n    A = 1\n"),
+            ("a named tuple", "Row", "import typing\nclass Row(typing.NamedTuple):\n    x: int = 1\n"),
+            ("a tuple of names", "Row",
+             "import collections\nfew = 1\nRow = collections.namedtuple('Row', 'x y', defaults=[few])\n"),
+            ("a class with methods of a package", "Kind",
+             "import json\nclass Kind(json.JSONEncoder):\n    default = json.JSONEncoder.encode\n    a = 1\n"),
+        ]
+    },
+    "which member of an enum is captured": Trap("", edit=("pipeline.py", "outer(Kind.A)", "outer(Kind.B)"), files={
+        "pipeline.py": "import enum\nclass Kind(enum.Enum):\n    A = 1\n    B = 2\ndef outer(value):"
+        + builder("str(value)").replace("\n", "\n    ") + "\n    return train\ntrain = outer(Kind.A)\n"}),
     "a default of an inner function": Trap("", edit=("pipeline.py", "outer(3)", "outer(4)"), files={
         "pipeline.py": "def outer(n):\n    def inner(x=n):\n        return x\n" + builder("str(inner())").replace(
             "\n", "\n    ") + "\n    return train\ntrain = outer(3)\n"}),

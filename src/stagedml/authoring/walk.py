@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import enum
 import functools
 import inspect
 import pprint
@@ -633,23 +634,33 @@ class _Walk:
             return self._follow_object(f"{name}()", given) and self._follow_object(name, value.func)
         if isinstance(value, types.MethodType):
             return isinstance(value.__self__, type) and self._follow_object(name, value.__self__)
+        if isinstance(value, enum.Enum):
+            plain = value.value if is_literal(value.value) else None
+            member: str | None = getattr(value, "_name_", None)  # a combination of flags may have none
+            self._reach_value(name, [type(value).__qualname__, member, plain])
+            return (plain is not None or member is not None) and self._follow_object(name, type(value))
         if isinstance(value, types.BuiltinFunctionType):
             return value.__self__ is None or isinstance(value.__self__, (type, types.ModuleType))
         if not isinstance(value, type) and function_behind(value) is not value and not is_wrapper(value):
             return False
         module = getattr(value, "__module__", None) or ""
-        function = function_behind(value)
+        top = getattr(value, "__qualname__", "").split(".")[0]
+        if isinstance(value, type) and is_cell_module(module):
+            names = vars(sys.modules[module]) if module in sys.modules else {}
+            return top in names and self._follow_cells((top,), names)
+        function = None if isinstance(value, type) else function_behind(value)
         filename = function.__code__.co_filename if function is not None else file_of_module(module)
-        if filename is None:
-            self._note_package(Import(module, None), ())
-            return module in sys.builtin_module_names or not is_cell_module(module)
-        if not is_tracked(module, filename):
-            self._note_package(Import(module, None), ())
+        source: Source | None
+        if filename is None or not is_tracked(module, filename):
+            source = source_of_module(module)  # what a decorator of a package made there
+            if source is None or top not in source.definitions:
+                self._note_package(Import(module, None), ())
+                return filename is not None or module in sys.builtin_module_names or not is_cell_module(module)
+            self._add(top, source, self._namespace_of(module, source))
             return True
         if isinstance(value, types.FunctionType) and function is not None and "<locals>" in function.__qualname__:
             return self._add_local(name, function)
         source = source_of_file(filename, module)
-        top = getattr(value, "__qualname__", "").split(".")[0]
         if source is None or top not in source.definitions:
             return False
         self._add(top, source, function.__globals__ if function is not None else vars(sys.modules[module]))
