@@ -386,31 +386,34 @@ class Store:
         """
         path = f"{self.metadata_text}/{ref.folder}/{CODE_FILE}"
         shared = f"{self.side_text}/code/{known.digest.replace(':', '-')}.json"
-        for is_last in (False, True):
-            try:
-                os.link(shared, path)
-            except FileExistsError:
-                return
-            except OSError as error:
-                cannot_link = error.errno in atomic.CANNOT_LINK
-                if not (cannot_link or isinstance(error, FileNotFoundError)):
-                    raise
-                if is_last or cannot_link:
+        try:
+            if not self._linked(shared, path):
+                for folder in map(os.path.dirname, (shared, path)):
+                    os.makedirs(folder, exist_ok=True)
+                if not self._linked(shared, path):
                     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
                     atomic.write_new_file(temporary, known.to_text().encode())
                     try:
-                        os.link(temporary, shared)
-                    except FileExistsError:  # another process was quicker
-                        pass
-                    except OSError as refused:  # then each derivation has a file of its own
-                        if refused.errno not in atomic.CANNOT_LINK:
-                            raise
-                    os.replace(temporary, path)
-                    return
-                for folder in map(os.path.dirname, (shared, path)):
-                    os.makedirs(folder, exist_ok=True)
-            else:
-                return
+                        with contextlib.suppress(FileExistsError):  # another process was quicker
+                            os.link(temporary, shared)
+                    finally:
+                        os.unlink(temporary)
+                    self._linked(shared, path)
+        except OSError as error:
+            if error.errno not in atomic.CANNOT_LINK:
+                raise
+            atomic.write_file(path, known.to_text(), durable=False, mode=0o444)  # each derivation has one of its own
+
+    @staticmethod
+    def _linked(shared: str, path: str) -> bool:
+        """Link what is there already; False where it is not, or the folder is not."""
+        try:
+            os.link(shared, path)
+        except FileNotFoundError:
+            return False
+        except FileExistsError:
+            pass
+        return True
 
     def context(self, ref: RealizationRef) -> dict[str, list[str]]:
         """All that a realization rests on, itself not included. Raises NotInStore and DamagedFile."""
