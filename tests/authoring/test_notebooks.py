@@ -16,10 +16,11 @@ LOG = logging.getLogger("helpers")
 TABLE = dict(a=1)
 ROWS = list(range(3))
 LEVEL = 0
+PLAIN = {'a': 1}
 def f():
     LOG.info("f")
     print(TABLE)
-    return LEVEL
+    return LEVEL, PLAIN
 def configure(level):
     global LEVEL
     LEVEL = level
@@ -77,6 +78,9 @@ def test_looking_at_things_in_a_cell_is_no_edit(later: str, workshop: Workshop, 
         "helpers.configure(3)",
         "helpers.TABLE.update(b=2)",
         "helpers.TABLE['b'] = 2",
+        "helpers.PLAIN.update(b=2)",
+        "helpers.PLAIN['b'] = 2",
+        "helpers.LEVEL = 3",
         "helpers.f = lambda: 1",
         "setattr(helpers, 'f', lambda: 1)",
         "random.shuffle(helpers.ROWS)",
@@ -150,3 +154,37 @@ def test_a_class_of_a_cell_that_is_captured_counts(made: str, workshop: Workshop
     cells = [made, factory, "train = outer(Conf)"]
     before, after = both(workshop, tmp_path, cells, made.replace("= 1", "= 2"), "train = outer(Conf)")
     assert before != after
+
+
+CACHE = """
+C = None
+T = {}
+def get(x=1):
+    global C
+    C = C or compute(x)
+    T["x"] = C
+    return C
+def compute(x):
+    return x + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("later", "is_change"),
+    [
+        ("get()", False),
+        ("train.builder and get(); C", False),
+        ("get(5)", True),
+        ("def outer():\n    get(5)\ndef beside(x):\n    outer()\nbeside(1)", True),
+        ("C = 4", True),
+        ("T['y'] = 1", True),
+        ("def compute(x):\n    return x + 2", True),
+        ("LEVEL = 1", True),
+        (CACHE, False),
+    ],
+)
+def test_a_cache_that_the_code_fills_itself_is_no_edit_in_a_cell(
+    later: str, is_change: bool, workshop: Workshop, tmp_path: Path
+) -> None:
+    before, after = both(workshop, tmp_path, ["LEVEL = 0", CACHE, builder("str([get(), C, T, LEVEL])")], later)
+    assert (before != after) is is_change

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +36,25 @@ class History:
     changes: tuple[tuple[Source, ast.stmt], ...]
 
 
-def history_of(name: str, names: Mapping[str, Any], backwards: Iterable[Source]) -> History:
-    """Find the statements behind a name, given the cells with the last one first."""
+def history_of(
+    name: str, names: Mapping[str, Any], backwards: Sequence[Source], *, with_calls: bool = False
+) -> History:
+    """Find the statements behind a name, given the cells with the last one first.
+
+    Args:
+        name: a name of the notebook.
+        names: what the names of the notebook stand for now.
+        backwards: the cells.
+        with_calls: also find calls, with arguments, of functions of the cells that change it.
+    """
     value = names[name]
+    setters = _setters(name, backwards) if with_calls else frozenset()
     imported: Source | None = None
     found: list[tuple[Source, ast.stmt]] = []
     for cell in backwards:
         statements = cell.definitions.get(name, [])
+        if setters:
+            statements = [node for node in cell.tree.body if node in statements or _calls(node, setters)]
         is_bound = any(binds(name, statement) for statement in statements)
         if not isinstance(value, types.ModuleType):
             found += [(cell, statement) for statement in reversed(statements)]
@@ -57,6 +69,34 @@ def history_of(name: str, names: Mapping[str, Any], backwards: Iterable[Source])
         if is_bound:
             break
     return History(imported, tuple(reversed(found)))
+
+
+def _setters(name: str, cells: Iterable[Source]) -> frozenset[str]:
+    """The functions at the top of cells that change a name, themselves or through others of these."""
+    functions = [node for cell in cells for node in cell.tree.body if isinstance(node, FUNCTIONS)]
+    found: set[str] = set()
+    while more := {
+        node.name
+        for node in functions
+        if node.name not in found and (name in changed_inside([node]) or not found.isdisjoint(_names_in(node)))
+    }:
+        found |= more
+    return frozenset(found)
+
+
+def _names_in(node: ast.AST) -> Iterator[str]:
+    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def _calls(statement: ast.stmt, functions: frozenset[str]) -> bool:
+    """Whether a statement at the top calls one of these functions with arguments."""
+    return not isinstance(statement, (*FUNCTIONS, ast.ClassDef)) and any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in functions
+        and bool(node.args or node.keywords)
+        for node in ast.walk(statement)
+    )
 
 
 def changed_inside(nodes: Iterable[ast.AST]) -> Iterator[str]:

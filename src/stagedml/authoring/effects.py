@@ -73,6 +73,16 @@ def effects_of(source: Source) -> Iterator[Effect]:
                     yield Effect(filename, name, candidate.statement, source)
 
 
+def changed_by_statement(
+    statement: ast.stmt, source: Source, local: Iterable[tuple[str, Import]]
+) -> Iterator[tuple[str, str]]:
+    """The names (of which file, which) that a statement at the top changes."""
+    local = list(local)
+    for chain, kind in dict.fromkeys(_acts_in(statement, everything=False, shadowed=source.shadowed)):
+        for place in places(source, chain, local):
+            yield from _changed(place, kind)
+
+
 def run_by(source: Source) -> Iterator[tuple[ast.AST, Source]]:
     """The statements that the import of a module runs for what they do, and functions that it calls for that."""
     for statement in source.tree.body:
@@ -145,7 +155,11 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
     """The names (of which file, which) that change if what stands there is changed, called or subclassed."""
     if steps > _MOST_STEPS:
         return
-    nodes = place.source.definitions.get(place.name, [])
+    nodes = [  # not the functions that bind it with `global`
+        node
+        for node in place.source.definitions.get(place.name, ())
+        if not isinstance(node, FUNCTIONS) or node.name == place.name
+    ]
     for node in nodes:  # other names of the same thing
         chain = chain_of(node.value) if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value else None
         for there in places(place.source, (*chain, *place.rest)) if chain else ():
@@ -251,12 +265,12 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
         inner: ast.AST = node
         while isinstance(inner, ast.Subscript):
             inner = inner.value
-        chain = chain_of(inner)
+        chain = _chain_of(inner)
         while chain is None and isinstance(inner, (ast.Attribute, ast.Subscript)):
             inner = inner.value
-            chain = chain_of(inner)
+            chain = _chain_of(inner)
         if chain is not None:
-            yield chain, "changed"
+            yield _owner(chain), "changed"
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         call = node.value
         chain = chain_of(call.func)
@@ -271,15 +285,33 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
                 if not _is_setattr(call) or argument is call.args[0]:
                     yield chain, "changed"
     if isinstance(node, ast.Call):
-        chain = chain_of(node.func)
+        chain = _chain_of(node.func)
         if chain is not None:
             changing = len(chain) > 1 and chain[-1] in CHANGING
-            yield (chain[:-1], "changed") if changing else (chain, "called")
+            yield (_owner(chain[:-1]), "changed") if changing else (chain, "called")
     children: Iterable[ast.AST] = ast.iter_child_nodes(node)
     if isinstance(node, (*FUNCTIONS, ast.Lambda)) and not everything:
         children = node.decorator_list if not isinstance(node, ast.Lambda) else ()
     for child in children:
         yield from _acts_in(child, everything=everything, shadowed=shadowed)
+
+
+def _chain_of(node: ast.AST) -> Chain | None:
+    """As `chain_of`; `vars(x)` is `x.__dict__`."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Call) and chain_of(node.func) == ("vars",) and len(node.args) == 1:
+        parts.append("__dict__")
+        node = node.args[0]
+    chain = chain_of(node)
+    return (*chain, *reversed(parts)) if chain is not None else None
+
+
+def _owner(chain: Chain) -> Chain:
+    """What changes if the end of a chain does: of `x.__dict__`, x."""
+    return chain[: chain.index("__dict__")] if "__dict__" in chain[1:] else chain
 
 
 def _is_setattr(call: ast.Call) -> bool:

@@ -212,6 +212,9 @@ class _Finder:
             elif isinstance(key, ast.Name) and key.id == "__name__":
                 yield Escape(node.lineno, _spelt(node), modules=("",))
         elif self._is_globals(node.value) and not isinstance(node.ctx, ast.Load):
+            if not in_function and isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield Escape(node.lineno, _spelt(node), target=("globals",))  # as a definition of that name
+                return
             yield Escape(node.lineno, f"{_spelt(node)} = ...")
 
     def _is_local(self, name: str) -> bool:

@@ -63,7 +63,7 @@ def bound_by(statement: ast.stmt, shadowed: frozenset[str] = frozenset()) -> set
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, (ast.Name, ast.Subscript, ast.Attribute)) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            names.add(root_of(node))
+            names.add(root_of(node) or _key_of_globals(node))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not is_main_guard(statement):
             call = node.value  # TABLE.update(...), shuffle(TABLE)
             if only_looks(call, shadowed):
@@ -78,10 +78,25 @@ def binds(name: str, statement: ast.stmt) -> bool:
     if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
         return statement.name == name
     return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
+        (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store))
+        or (_key_of_globals(node) == name and isinstance(statement, ast.Assign))
         for node in ast.walk(statement)
         if not isinstance(statement, ast.AugAssign)
     )
+
+
+def _key_of_globals(node: ast.AST) -> str | None:
+    """The name that `globals()["name"] = ...` binds at the top of a module."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
+        is_globals = isinstance(node.value, ast.Call) and chain_of(node.value.func) == ("globals",)
+        if is_globals and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+            return node.slice.value
+    return None
+
+
+def globals_of(statement: ast.stmt) -> frozenset[str]:
+    """The names that functions in a statement bind with `global`."""
+    return frozenset(name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names)
 
 
 def root_of(node: ast.expr) -> str | None:

@@ -29,6 +29,7 @@ from stagedml.authoring.names import (
     absolute,
     all_bound,
     bound_by,
+    globals_of,
     imports_in,
     is_type_checking,
 )
@@ -111,6 +112,8 @@ def parse(filename: str, module: str, text: str, shadowed: frozenset[str] = froz
     source = Source(filename, module, text, ast.parse(text, filename))
     source.shadowed = shadowed | (all_bound(source.tree) & LOOKING)
     _collect(source.tree.body, source)
+    if not source.is_cell:
+        _collect_globals(source)
     return source
 
 
@@ -314,3 +317,11 @@ def _collect(body: Iterable[ast.stmt], source: Source) -> None:
                     names.add(name)
             for name in names:
                 source.definitions.setdefault(name, []).append(statement)
+
+
+def _collect_globals(source: Source) -> None:
+    """Find the names that only functions bind, with `global`: these functions are what defines them."""
+    known = {*source.definitions, *source.imports}
+    for statement in source.tree.body:
+        for name in sorted(globals_of(statement) - known):
+            source.definitions.setdefault(name, []).append(statement)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stagedml.authoring.cells import history_of
+from stagedml.authoring.cells import changed_inside, history_of
 from stagedml.authoring.compare import (
     check_constants,
     check_functions,
@@ -33,7 +33,7 @@ from stagedml.authoring.compare import (
     replacements,
     source_of_function,
 )
-from stagedml.authoring.effects import Effect, changed_by_functions, effects_of, places, run_by
+from stagedml.authoring.effects import Effect, changed_by_functions, changed_by_statement, effects_of, places, run_by
 from stagedml.authoring.escapes import Escape, escapes_below
 from stagedml.authoring.live import Live, live_cell, live_name
 from stagedml.authoring.loaded import function_behind
@@ -165,6 +165,9 @@ class _Walk:
         self.doubts: list[tuple[Source, str, SourceChanged, object]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
         self.live: dict[tuple[str, str], Live] = {}
+        self.plain: dict[str, tuple[Chain, dict[str, Any]]] = {}  # names of the notebook that stand for plain data
+        self.changing: set[str] = set()  # names of the notebook that functions which are reached change
+        self.touched: set[tuple[str, str]] = set()  # of which file, which name: changed by what counts
 
     def found(self) -> Found:
         builder = self.builder
@@ -178,7 +181,12 @@ class _Walk:
         own = locals_of(node) | set(builder.__code__.co_freevars)
         self._follow_names(node.body, source, builder.__globals__, own, searched=[node])
         self._note_inner_decorators(builder.__qualname__, bare, source)
+        self._follow_changing()
         self._follow_effects()
+        while self._follow_changing():
+            self._follow_effects()
+        for name, (_, names) in sorted(self.plain.items()):
+            self._reach_value(name, names[name])
         text = fingerprint.normalised_builder(node)
         first = Unit(
             node.name, source.filename, first_line(node), source.as_written([node]), fingerprint.text_digest(text)
@@ -193,6 +201,20 @@ class _Walk:
             unloaded={module: (source, frozenset(names)) for module, (source, names) in self.unloaded.items()},
             live=self._unchanging(),
         )
+
+    def _follow_changing(self) -> bool:
+        """Cover plain data that the code changes itself, as a cache, by the statements that made it."""
+        is_more = False
+        while pending := sorted(self.plain.keys() & self.changing):
+            for name in pending:
+                chain, names = self.plain.pop(name)
+                if (name, "changing") not in self.seen and self._follow_cells(chain, names, with_calls=True):
+                    is_more = True
+                    self.seen.add((name, "changing"))
+                    self._follow_items(name, names[name])
+                elif (name, "changing") not in self.seen:
+                    self._reach_value(name, names[name])
+        return is_more
 
     def _unchanging(self) -> tuple[Live, ...]:
         """What the names stood for that the code does not change itself, as it does a cache."""
@@ -255,6 +277,8 @@ class _Walk:
     ) -> None:
         """Follow all names in some nodes, and search them, or what they are part of, for places that are no names."""
         nodes = list(nodes)
+        if source.is_cell:
+            self.changing.update(changed_inside(nodes if searched is None else searched))
         local_imports: dict[str, list[Import]] = {}
         chains: dict[Chain, ast.AST] = {}
         for node in nodes:
@@ -344,8 +368,9 @@ class _Walk:
                 check_constants(name, nodes, source, names[name])
             except SourceChanged as error:
                 self.doubts.append((source, name, error, names[name]))
-            for line, what, value in replacements(name, nodes, source, names[name]):
-                self.replaced.append((source, name, line, what, value))
+            if getattr(nodes[-1], "name", name) == name:  # no function that binds it with `global`
+                for line, what, value in replacements(name, nodes, source, names[name]):
+                    self.replaced.append((source, name, line, what, value))
         self._reach(name, source, source.text_of(name), nodes)
         self._follow_names(nodes, source, names)
 
@@ -420,7 +445,7 @@ class _Walk:
     def _follow_effects(self) -> None:
         """Cover the statements that change what is covered, until there is nothing more of them."""
         done: set[tuple[int, str]] = set()
-        touched: set[tuple[str, str]] = set()
+        touched = self.touched
         looked: set[str] = set()
         effects: list[Effect] = []
         while True:
@@ -584,7 +609,7 @@ class _Walk:
         if ("", name) not in self.live:
             self.live["", name] = live_name(name, code.co_filename, names)
         if is_literal(value):
-            self._reach_value(name, value)
+            self.plain[name] = chain, names
         elif isinstance(value, types.FunctionType) and function is not None and stands_in_cell(function, name):
             self._follow_object(name, value)
         elif self._follow_cells(chain, names):
@@ -604,11 +629,11 @@ class _Walk:
         for item in sorted(code, key=lambda item: getattr(item, "__qualname__", "")):
             self._follow_object(f"{name}[]", item)
 
-    def _follow_cells(self, chain: Chain, names: dict[str, Any]) -> bool:
+    def _follow_cells(self, chain: Chain, names: dict[str, Any], *, with_calls: bool = False) -> bool:
         """Cover a name by the statements that made it what it is: those from its last binding on, over all cells."""
         name = chain[0]
         own = source_of_file(self.builder.__code__.co_filename, self.builder.__module__)
-        history = history_of(name, names, cells_backwards(own))
+        history = history_of(name, names, list(cells_backwards(own)), with_calls=with_calls)
         if history.imported is not None:
             self._add_import(chain, history.imported, names)
         if history.changes and ("<cells>", name) not in self.seen:
@@ -617,8 +642,12 @@ class _Walk:
             nodes = [node for cell, node in history.changes if cell is first]
             text = "\n".join(unit_text(name, node) for _, node in history.changes)
             self._reach(name, first, text, nodes)
+            modules = {key: value for key, value in names.items() if isinstance(value, types.ModuleType)}
+            local = [(key, Import(value.__name__, None)) for key, value in modules.items()]
             for cell, node in history.changes:
                 self._follow_names([node], cell, names)
+                if name in modules:
+                    self.touched.update(changed_by_statement(node, cell, local))
         return history.imported is not None or bool(history.changes)
 
     def _follow_object(self, name: str, value: object) -> bool:
