@@ -106,7 +106,7 @@ def _nodes(closure: Closure, store: Store) -> list[Node]:
 
 
 def _force(nodes: Iterable[Node], targets: Collection[str], force: Force) -> None:
-    if not force:
+    if force is False:
         return
     if isinstance(force, bool):
         for node in nodes:
