@@ -29,6 +29,7 @@ from stagedml import (
     rmref,
     rref2dref,
     stage,
+    using_store,
     why,
 )
 from stagedml.core.plan import Cause, Verdict
@@ -475,6 +476,19 @@ def test_inputs_that_are_exchanged_do_not_hold_the_same_contents(store: Store) -
     known = store.metadata(parse_rref(blessed))
     assert known is not None
     assert known.builds[-1].adopted == old
+
+
+def test_inputs_of_which_no_contents_are_known_are_not_the_same(store: Store) -> None:
+    def shouted(content: str, note: str) -> Difference:
+        return difference(one=toys.text(content=content), two=toys.text(content="b"), note=note)
+
+    old = realize(instantiate(shouted, "a", ""))
+    new = realize(instantiate(toys.text, content="c"))
+    bless(old, instantiate(shouted, "c", "note"), reason="a try")
+    for rref in (mklens(old).one.rref, new):
+        store.layout.metadata_of(parse_rref(rref)).unlink()
+    with using_store(Store(store.layout)):
+        assert mklens(realize(instantiate(shouted, "c", "note"))).text.contents == "c-b"
 
 
 @pytest.mark.parametrize("reason", [None, 3, "", " \n"])

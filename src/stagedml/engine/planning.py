@@ -256,14 +256,20 @@ class Planner:
 
 
 def _contents_by_field(config: Config, contents_of: Callable[[str], Sequence[str] | None]) -> dict[str, object]:
-    """The fields of a config that name inputs, with the contents of these in place of their references."""
+    """The fields of a config that name inputs, with the contents of these in place of their references.
+
+    What is not known, as of an input that Pylightnix built, is equal to nothing.
+    """
 
     def replaced(value: Any) -> object:
         if isinstance(value, list):
             return [replaced(item) for item in value]
         if isinstance(value, dict):
             return {name: replaced(item) for name, item in value.items()}
-        return sorted(contents_of(value) or ()) if is_dref(value) else value
+        if not is_dref(value):
+            return value
+        contents = contents_of(value)
+        return object() if contents is None else sorted(contents)
 
     return {name: replaced(value) for name, value in config.items() if inputs_of({name: value})}
 
