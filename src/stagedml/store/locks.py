@@ -89,15 +89,6 @@ class Turnstile:
         self._inside = f"{folder}/store.lock"
         self._here = threading.local()
 
-    @contextlib.contextmanager
-    def together(self, *, on_wait: OnWait | None = None) -> Iterator[None]:
-        """Be inside with others."""
-        inside = self.enter(on_wait)
-        try:
-            yield
-        finally:
-            self.leave(inside)
-
     def enter(self, on_wait: OnWait | None = None) -> int:
         """Go inside with others; returns what `leave` needs."""
         depth: int = getattr(self._here, "depth", 0)
