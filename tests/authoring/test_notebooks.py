@@ -76,6 +76,7 @@ def test_looking_at_things_in_a_cell_is_no_edit(later: str, workshop: Workshop, 
     "later",
     [
         "helpers.configure(3)",
+        "old = helpers.configure(3)",
         "helpers.TABLE.update(b=2)",
         "helpers.TABLE['b'] = 2",
         "helpers.PLAIN.update(b=2)",

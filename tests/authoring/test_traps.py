@@ -201,12 +201,70 @@ FOLLOWED = {
 }  # fmt: skip
 
 #: What these reach cannot be said; the text is what is told, after the file and the line.
+FOLLOWED["annotations of a class that become text"] = Trap(
+    "str(helpers.Kind.__annotations__)",
+    files={"helpers.py": "import json\nclass Kind:\n    a: int\n"},
+    edit=("helpers.py", "import json", "from __future__ import annotations"),
+)
+#: What modules do on import, beside the code of a builder; an edit of it may change what any code does.
+FOLLOWED |= {
+    f"{what}, on import": Trap("str(helpers.f())", above="import helpers\nimport patches\n",
+        files={"patches.py": text, "helpers.py": HELPERS + "CONFIG = type('C', (), {})()\ndef config():\n"
+               "    return CONFIG\n" + "def f():\n    return getattr(CONFIG, 'step', 1)\n"},
+        edit=("patches.py", *edit))
+    for what, text, edit in [
+        ("a seed", "import numpy as np\nnp.random.seed(1)\n", ("seed(1)", "seed(2)")),
+        ("a seed in a function", "def seed():\n    import numpy as np\n    np.random.seed(1)\nseed()\n",
+         ("seed(1)", "seed(2)")),
+        ("a function of a package", "import numpy\nnumpy.mean = lambda x: 1\n", (": 1", ": 2")),
+        ("a function of a package, with setattr", "import numpy\nsetattr(numpy, 'mean', lambda x: 1)\n",
+         (": 1", ": 2")),
+        ("a function of the standard library", "import textwrap\ntextwrap.fill = lambda x: '1'\n", ("'1'", "'2'")),
+        ("print options", "from numpy import set_printoptions\nset_printoptions(precision=1)\n", ("=1", "=2")),
+        ("an error state that is kept", "import numpy as np\nold = np.seterr(all='warn')\n", ("warn", "raise")),
+        ("the decimal context", "import decimal\ndecimal.getcontext().prec = 4\n", ("4", "5")),
+        ("the decimal context, with a name", "import decimal\nc = decimal.getcontext()\nc.prec = 4\n", ("4", "5")),
+        ("a codec", "import codecs\ndef find(name):\n    return None\ncodecs.register(find)\n", ("None", "1")),
+        ("a name in builtins", "import builtins\nbuiltins.LIMIT = 1\n", ("= 1", "= 2")),
+        ("the environment", "import os\nos.environ['TF_XLA_FLAGS'] = '1'\n", ("'1'", "'2'")),
+        ("a loop over objects", "import helpers\nfor c in (helpers.CONFIG,):\n    c.step = 1\n", ("= 1", "= 2")),
+        ("another name in a function", "import helpers\ndef go():\n    c = helpers.CONFIG\n    c.step = 1\ngo()\n",
+         ("= 1", "= 2")),
+        ("what a function gives out", "import helpers\nhelpers.config().step = 1\n", ("= 1", "= 2")),
+        ("what a function gives out, with a name", "import helpers\ndef go():\n    c = helpers.config()\n"
+         "    c.step = 1\ngo()\n", ("= 1", "= 2")),
+        ("a context", "import contextlib, helpers\nwith contextlib.nullcontext(helpers.CONFIG) as c:\n"
+         "    c.step = 1\n", ("= 1", "= 2")),
+    ]
+}  # fmt: skip
+#: What modules do on import that changes no result.
+ASIDE = {
+    "the level of logging": ("import logging\nlogging.getLogger('x').setLevel(30)\n", ("30", "40")),
+    "basic logging": ("import logging\nlogging.basicConfig(level=30)\n", ("30", "40")),
+    "a filter of warnings": ("import warnings\nwarnings.simplefilter('ignore')\n", ("ignore", "once")),
+    "where modules are looked for": ("import sys\nsys.path.append('/a')\n", ("/a", "/b")),
+    "an array of its own": ("import numpy as np\ndef go():\n    a = np.zeros(3)\n    a[0] = 1\n    return a\n"
+                            "A = go()\n", ("= 1", "= 2")),
+    "a folder": ("import os\nos.makedirs('a', exist_ok=True)\n", ("'a'", "'b'")),
+    "a comment": ("import numpy as np\nnp.random.seed(1)\n", (")\n", ")  # one\n")),
+    "under a main guard": ("import numpy as np\nif __name__ == '__main__':\n    np.random.seed(1)\n",
+                           ("(1)", "(2)")),
+}  # fmt: skip
+
 TOLD = {
     "eval": (Trap("str(eval('helpers.f()'))"), "pipeline.py:12: eval"),
     "exec": (Trap("'a'", lines="    exec(str(build))\n"), "pipeline.py:12: exec"),
     "eval under another name": (
         Trap("str(run('1'))", above="from builtins import eval as run\n"),
         "pipeline.py:12: run",
+    ),
+    "attrgetter through a package": (
+        Trap(
+            "operator.attrgetter('inner.f')(package)()",
+            above="import operator, package.inner, package\n",
+            files={"package/__init__.py": "", "package/inner.py": HELPERS},
+        ),
+        "pipeline.py:12: operator.attrgetter('inner.f')",
     ),
     "eval in a helper": (Trap("str(f())", above="def f():\n    return eval('1')\n"), "pipeline.py:4: eval"),
     "import_module of a computed name": (
@@ -346,6 +404,7 @@ QUIET = {
         "        self.x = 1\n        setattr(self, 'y' + 'z', 2)\n", lines="    kind = Kind()\n    kind.x = 3\n"),
     "docstrings of literals, and those that are written": Trap("str(''.__doc__) + str(f)",
         above="def f():\n    pass\nf.__doc__ = 'a'\n"),
+    "attrgetter of a name": Trap("str(sorted([], key=operator.attrgetter('name')))", above="import operator\n"),
     "annotations of a class": Trap("str([get_type_hints(helpers.Kind), helpers.Kind.__annotations__])",
         above="import helpers\nfrom typing import get_type_hints\n", files={"helpers.py": "class Kind:\n    a: int\n"}),
     "docstrings that what is not reached reads": Trap("str(helpers.f())",
@@ -405,6 +464,18 @@ def test_an_edit_of_what_is_followed_changes_the_fingerprint(name: str, workshop
     (after,) = workshop.experiment(write(tmp_path, trap, *trap.edit), TRAIN)
     assert after.startswith("2:"), after
     assert before != after
+
+
+@pytest.mark.parametrize("name", ASIDE)
+def test_what_a_module_does_on_import_without_changing_a_result_is_no_edit(
+    name: str, workshop: Workshop, tmp_path: Path
+) -> None:
+    text, edit = ASIDE[name]
+    trap = Trap("str(helpers.f())", above="import helpers\nimport patches\n", files={"patches.py": text})
+    (before,) = workshop.experiment(write(tmp_path, trap), TRAIN)
+    assert told(workshop, tmp_path) == []
+    (after,) = workshop.experiment(write(tmp_path, trap, "patches.py", *edit), TRAIN)
+    assert before == after
 
 
 @pytest.mark.parametrize("name", TOLD)

@@ -23,6 +23,7 @@ from stagedml.authoring.names import (
     locals_of,
     only_looks,
     root_of,
+    sounds_like_setting,
 )
 from stagedml.authoring.plain import is_literal
 from stagedml.authoring.sources import Source, is_cell_module, source_of_module
@@ -128,6 +129,10 @@ def _is_change(name: str, statement: ast.stmt, cell: Source, names: Mapping[str,
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             call = node.value
             if not only_looks(call, cell.shadowed) and _may_change(name, call, cell, names):
+                return True
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_setting = sounds_like_setting(node.func.attr)
+            if is_setting and _may_change(name, node, cell, names):
                 return True
     return False
 

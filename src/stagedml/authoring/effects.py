@@ -2,7 +2,8 @@
 
 `helpers.f = other`, `helpers.configure(3)`, `@REGISTRY.register`, `@register` whose body fills a table, a class whose
 base has `__init_subclass__`: each changes what a name of another module, or of the same one, stands for, and so belongs
-to the definition of that name.
+to the definition of that name. What changes an installed package, as `numpy.random.seed(1)` does, or the environment of
+the process, may reach any code, and belongs to all of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from stagedml.authoring.aliases import aliases_below, as_alias, beginning, chain_through_vars
 from stagedml.authoring.names import (
     FUNCTIONS,
     Chain,
@@ -22,6 +24,7 @@ from stagedml.authoring.names import (
     is_type_checking,
     locals_of,
     only_looks,
+    sounds_like_setting,
 )
 from stagedml.authoring.sources import Source, is_namespace, source_of_module
 
@@ -34,7 +37,13 @@ CHANGING = frozenset(
 )
 #: Methods that only look: those of tables that are made as such, and of loggers.
 _LOOKING_AT_TABLES = frozenset({"items", "keys", "values", "get", "copy", "count", "index"})
+#: Methods whose result is a new object.
+_MAKING = frozenset({"copy", "deepcopy", "replace", "_replace", "_asdict", "split", "join", "format"})
 _LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+#: Packages, and parts of them, whose settings change no result: what is logged, and where modules are looked for.
+_HARMLESS = ("logging", "warnings", "sys.path", "faulthandler", "atexit", "signal", "stagedml", "pylightnix", "IPython")
+_OUTSIDE = "<outside>"
+_BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.If, ast.Try, ast.Expr)
 _MOST_STEPS = 64  # through calls of calls, and re-exports of re-exports
 
 
@@ -48,26 +57,38 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class _Outside:
+    """A chain of names that leads to an installed package."""
+
+    chain: Chain  #: the full name of the module first
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """A statement that changes what a name stands for."""
 
-    filename: str  #: of the module whose name is changed
+    filename: str  #: of the module whose name is changed; see `is_outside`
     name: str  #: `*` where it may be any
     statement: ast.stmt
     source: Source  #: where the statement stands
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether an installed package is changed, and with it perhaps any code."""
+        return self.filename == _OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     statement: ast.stmt
     chain: Chain
-    kind: str  #: changed: by this statement; called: by what is called; subclassed
+    kind: str  #: changed: by this statement, result: what it gives out; given: to what is called; called; subclassed
 
 
 def effects_of(source: Source) -> Iterator[Effect]:
     """The effects of the statements at the top of a module, except those that `definitions` has already."""
     for candidate in _candidates(source):
-        for place in places(source, candidate.chain):
+        for place in _leads(source, candidate.chain):
             for filename, name in _changed(place, candidate.kind):
                 if candidate.statement not in source.definitions.get(name, ()) or filename != source.filename:
                     yield Effect(filename, name, candidate.statement, source)
@@ -79,7 +100,7 @@ def changed_by_statement(
     """The names (of which file, which) that a statement at the top changes."""
     local = list(local)
     for chain, kind in dict.fromkeys(_acts_in(statement, everything=False, shadowed=source.shadowed)):
-        for place in places(source, chain, local):
+        for place in _leads(source, chain, local):
             yield from _changed(place, kind)
 
 
@@ -113,47 +134,63 @@ def changed_by_functions(sources: Iterable[Source]) -> frozenset[tuple[str, str]
 
 def changed_by_call(place: Place) -> bool:
     """Whether a call of what stands there changes something of a tracked module."""
-    return place.name != "*" and any(True for _ in _changed(place, "called"))
+    return place.name != "*" and any(filename != _OUTSIDE for filename, _ in _changed(place, "called"))
 
 
 def places(source: Source, chain: Chain, local: Iterable[tuple[str, Import]] = (), steps: int = 0) -> Iterator[Place]:
     """Where a chain of names leads, as far as tracked source goes; several places where that depends on a condition."""
+    return (place for place in _leads(source, chain, local, steps) if isinstance(place, Place))
+
+
+def _leads(
+    source: Source, chain: Chain, local: Iterable[tuple[str, Import]] = (), steps: int = 0
+) -> Iterator[Place | _Outside]:
     if steps > _MOST_STEPS:
         return
     name = chain[0]
     targets = [target for bound, target in local if bound == name] or source.imports.get(name, ())
     for target in targets:
         inner = (*((target.attribute,) if target.attribute else ()), *chain[1:])
-        yield from _places_in(target.module, inner, steps + 1)
+        yield from _leads_in(target.module, inner, steps + 1)
     if targets:
         return
     if name in source.definitions:
         yield Place(source, name, chain[1:])
     else:
         for star in source.stars:
-            yield from _places_in(star.module, chain, steps + 1)
+            yield from (place for place in _leads_in(star.module, chain, steps + 1) if isinstance(place, Place))
 
 
-def _places_in(module: str, chain: Chain, steps: int) -> Iterator[Place]:
+def _leads_in(module: str, chain: Chain, steps: int) -> Iterator[Place | _Outside]:
     source = source_of_module(module)
     if source is None:
         if chain and is_namespace(module):
-            yield from _places_in(f"{module}.{chain[0]}", chain[1:], steps + 1)
+            yield from _leads_in(f"{module}.{chain[0]}", chain[1:], steps + 1)
+        else:
+            yield _Outside((*module.split("."), *chain))
     elif not chain:
         yield Place(source, "*", ())
     elif chain[0] in source.definitions or chain[0] in source.imports:
-        yield from places(source, chain, (), steps)
+        yield from _leads(source, chain, (), steps)
     elif source_of_module(f"{module}.{chain[0]}") is not None:
-        yield from _places_in(f"{module}.{chain[0]}", chain[1:], steps + 1)
+        yield from _leads_in(f"{module}.{chain[0]}", chain[1:], steps + 1)
     elif source.stars:
-        yield from places(source, chain, (), steps)
+        yield from _leads(source, chain, (), steps)
     else:
         yield Place(source, chain[0], chain[1:])  # a name that is made from outside
 
 
-def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str]]:
+def _changed(place: Place | _Outside, kind: str, steps: int = 0) -> Iterator[tuple[str, str]]:
     """The names (of which file, which) that change if what stands there is changed, called or subclassed."""
     if steps > _MOST_STEPS:
+        return
+    if isinstance(place, _Outside):
+        last = place.chain[-1]
+        is_shared = kind == "result" and last.startswith(("get", "current"))
+        if kind == "changed" or is_shared or (kind == "called" and sounds_like_setting(last)):
+            name = ".".join(place.chain)
+            if not any(name == harmless or name.startswith(harmless + ".") for harmless in _HARMLESS):
+                yield _OUTSIDE, name
         return
     nodes = [  # not the functions that bind it with `global`
         node
@@ -161,10 +198,18 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
         if not isinstance(node, FUNCTIONS) or node.name == place.name
     ]
     for node in nodes:  # other names of the same thing
-        chain = chain_of(node.value) if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value else None
-        for there in places(place.source, (*chain, *place.rest)) if chain else ():
-            yield from _changed(there, kind, steps + 1)
-    if kind == "changed":
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            for other, how in as_alias(beginning(node.value), place.rest, kind):
+                for there in _leads(place.source, other):
+                    yield from _changed(there, how, steps + 1)
+    if kind == "result" and not place.rest:
+        for chain, how in _returned_by(nodes):
+            for there in _leads(place.source, chain):
+                yield from _changed(there, how, steps + 1)
+        return
+    if kind == "result" and place.rest[-1] in _MAKING:
+        return
+    if kind in ("changed", "given", "result"):
         yield place.source.filename, place.name
         return
     if kind == "subclassed":
@@ -178,8 +223,8 @@ def _changed(place: Place, kind: str, steps: int = 0) -> Iterator[tuple[str, str
                 above = [(base, "subclassed") for base in node.bases]
                 above += [(keyword.value, "called") for keyword in node.keywords if keyword.arg == "metaclass"]
                 for expression, how in above:
-                    chain = chain_of(expression)
-                    for there in places(place.source, chain) if chain else ():
+                    base = chain_of(expression)
+                    for there in _leads(place.source, base) if base else ():
                         yield from _changed(there, how, steps + 1)
         return
     if place.rest:  # a method of an object that has a name: @REGISTRY.register
@@ -219,8 +264,17 @@ def _written_by(
     """The names that a call of a function may change, by itself and through what it calls."""
     local = imports_below(function, source.module, source.filename)
     for chain, kind in _acts(function, source.shadowed):
-        for place in places(source, chain, local):
+        for place in _leads(source, chain, local):
             yield from _changed(place, kind, steps + 1)
+
+
+def _returned_by(nodes: Iterable[ast.stmt]) -> Iterator[tuple[Chain, str]]:
+    """What functions give out that they do not make, and what changes of it if that is changed: `return CONFIG`."""
+    for function in nodes:
+        if isinstance(function, FUNCTIONS):
+            own = locals_of(function)
+            returned = (node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value)
+            yield from (act for value in returned for act in beginning(value) if act[0][0] not in own)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -229,8 +283,11 @@ def _acts(function: ast.FunctionDef | ast.AsyncFunctionDef, shadowed: frozenset[
     named = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
     acts: list[tuple[Chain, str]] = [((name,), "changed") for name in sorted(named)]
     for statement in function.body:
-        found = _acts_in(statement, everything=True, shadowed=shadowed)
-        acts += [(chain, kind) for chain, kind in found if chain[0] not in own]
+        acts += _acts_in(statement, everything=True, shadowed=shadowed)
+    aliases = aliases_below(function)
+    for (name, *rest), kind in [act for act in acts if act[0][0] in aliases]:
+        acts += as_alias(aliases[name], rest, kind)
+    acts = [(chain, kind) for chain, kind in acts if chain[0] not in own]
     return tuple(dict.fromkeys(acts))
 
 
@@ -243,8 +300,12 @@ def _candidates_in(body: Iterable[ast.stmt], shadowed: frozenset[str]) -> Iterat
     for statement in body:
         if is_main_guard(statement) or (isinstance(statement, ast.If) and is_type_checking(statement.test)):
             continue
-        for chain, kind in dict.fromkeys(_acts_in(statement, everything=False, shadowed=shadowed)):
+        found = dict.fromkeys(_acts_in(statement, everything=False, shadowed=shadowed))
+        aliases = aliases_below(statement) if found and isinstance(statement, _BLOCKS) else {}
+        for chain, kind in found:
             yield _Candidate(statement, chain, kind)
+            for other, how in as_alias(aliases.get(chain[0], ()), chain[1:], kind):
+                yield _Candidate(statement, other, how)
 
 
 def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> Iterator[tuple[Chain, str]]:
@@ -262,15 +323,7 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
             if chain is not None:
                 yield chain, kind
     if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
-        inner: ast.AST = node
-        while isinstance(inner, ast.Subscript):
-            inner = inner.value
-        chain = _chain_of(inner)
-        while chain is None and isinstance(inner, (ast.Attribute, ast.Subscript)):
-            inner = inner.value
-            chain = _chain_of(inner)
-        if chain is not None:
-            yield _owner(chain), "changed"
+        yield from ((_owner(chain), kind) for chain, kind in beginning(node))
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         call = node.value
         chain = chain_of(call.func)
@@ -282,10 +335,12 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
                 named = call.args[1] if len(call.args) > 1 and argument is call.args[0] else None
                 if _is_setattr(call) and isinstance(named, ast.Constant) and isinstance(named.value, str):
                     chain = (*chain, named.value)
-                if not _is_setattr(call) or argument is call.args[0]:
+                if not _is_setattr(call):
+                    yield chain, "given"
+                elif argument is call.args[0]:
                     yield chain, "changed"
     if isinstance(node, ast.Call):
-        chain = _chain_of(node.func)
+        chain = chain_through_vars(node.func)
         if chain is not None:
             changing = len(chain) > 1 and chain[-1] in CHANGING
             yield (_owner(chain[:-1]), "changed") if changing else (chain, "called")
@@ -294,19 +349,6 @@ def _acts_in(node: ast.AST, *, everything: bool, shadowed: frozenset[str]) -> It
         children = node.decorator_list if not isinstance(node, ast.Lambda) else ()
     for child in children:
         yield from _acts_in(child, everything=everything, shadowed=shadowed)
-
-
-def _chain_of(node: ast.AST) -> Chain | None:
-    """As `chain_of`; `vars(x)` is `x.__dict__`."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if isinstance(node, ast.Call) and chain_of(node.func) == ("vars",) and len(node.args) == 1:
-        parts.append("__dict__")
-        node = node.args[0]
-    chain = chain_of(node)
-    return (*chain, *reversed(parts)) if chain is not None else None
 
 
 def _owner(chain: Chain) -> Chain:

@@ -77,7 +77,7 @@ _ATTRIBUTES = frozenset({"__globals__", "__builtins__", "__subclasses__", "f_glo
 _NAMES = frozenset(
     {
         *(name.rpartition(".")[2] for name in (*_FROM_TEXT, *_SOURCE_READERS, *_ANNOTATION_READERS)),
-        *("globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "patch"),
+        *("globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "patch", "attrgetter"),
         *_ATTRIBUTES,
         *_SOURCE_ATTRIBUTES,
     }
@@ -201,6 +201,8 @@ class _Finder:
             chain = chain_of(node.args[0])
             if chain is not None and not self._is_local(chain[0]):
                 yield Escape(line, what, target=(*chain, "*"), is_change=True)
+        elif meaning == "operator.attrgetter" and any("." in str(literal_of(name) or ".") for name in node.args):
+            yield Escape(line, what)
         elif isinstance(node.func, ast.Attribute) and self._is_globals(node.func.value):
             yield Escape(line, what, modules=("",)) if node.func.attr in _READING else Escape(line, what)
 

@@ -22,6 +22,9 @@ LOOKING = frozenset(
         *("set", "sorted", "str", "sum", "tuple", "type", "vars", "zip"),
     }
 )
+#: What names of functions that change how a package works begin with, or hold.
+_SETTING_BEGINS = ("set", "use", "configure", "init_", "chdir", "umask", "putenv", "unsetenv")
+_SETTING_HOLDS = ("seed", "register", "patch", "enable", "disable", "install")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,12 @@ def only_looks(call: ast.Call, shadowed: frozenset[str] = frozenset()) -> bool:
     return chain_of(call.func) == ("importlib", "reload")
 
 
+def sounds_like_setting(name: str) -> bool:
+    """Whether functions of this name use to change how a package works: `seed`, `set_printoptions`."""
+    name = name.lower()
+    return name.startswith(_SETTING_BEGINS) or any(part in name for part in _SETTING_HOLDS)
+
+
 def bound_by(statement: ast.stmt, shadowed: frozenset[str] = frozenset()) -> set[str]:
     """The names a top-level statement binds or may change."""
     if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
@@ -70,6 +79,8 @@ def bound_by(statement: ast.stmt, shadowed: frozenset[str] = frozenset()) -> set
                 continue
             names.update(root_of(part) for part in (call.func, *call.args) if not isinstance(part, ast.Name))
             names.update(part.id for part in call.args if isinstance(part, ast.Name))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):  # old = helpers.set_mode("fast")
+            names.add(root_of(node.func) if sounds_like_setting(node.func.attr) else None)
     return {name for name in names if name is not None}
 
 

@@ -484,6 +484,8 @@ class _Walk:
                     self._note(there.filename, escape.line, escape.what)
 
     def _is_covered(self, effect: Effect) -> bool:
+        if effect.is_outside:
+            return True
         if effect.name == "*":
             return any(filename == effect.filename for filename, _ in self.seen)
         return (effect.filename, effect.name) in self.seen or (effect.filename, "*") in self.seen
@@ -549,7 +551,11 @@ class _Walk:
         local_imports: Mapping[str, Iterable[Import]],
     ) -> None:
         if escape.is_reading:
-            if escape.target is None or not self._is_class(escape.target, source, names, local_imports):
+            classes = self._classes(escape.target, source, names, local_imports) if escape.target is not None else []
+            for there in classes:
+                if "annotations" in there.imports:  # from __future__: they are read as text
+                    self._add_import(("annotations",), there, self._namespace_of(there.module, there))
+            if not classes:
                 self._note(source.filename, escape.line, escape.what)
             return
         if not escape.modules and escape.target is None:
@@ -569,24 +575,25 @@ class _Walk:
             for place in places(source, escape.target, local):
                 self._follow_target(escape, place.source, place.name, place.rest, source)
 
-    def _is_class(
+    def _classes(
         self,
         chain: Chain,
         source: Source,
         names: dict[str, Any] | None,
         local_imports: Mapping[str, Iterable[Import]],
-    ) -> bool:
-        """Whether a chain leads to a class, whose annotations count."""
+    ) -> list[Source]:
+        """Where the class stands that a chain leads to, whose annotations count; nothing if it may be no class."""
         if chain == ("cls",):
-            return True
+            return [source]
         if source.is_cell and names is not None and len(chain) == 1:
-            return isinstance(names.get(chain[0]), type)
+            return [source] if isinstance(names.get(chain[0]), type) else []
         local = [(name, target) for name, targets in local_imports.items() for target in targets]
         found = [(place, place.source.definitions.get(place.name, ())) for place in places(source, chain, local)]
-        return bool(found) and all(
+        is_class = all(
             not place.rest and bool(nodes) and all(isinstance(node, ast.ClassDef) for node in nodes)
             for place, nodes in found
         )
+        return [place.source for place, _ in found] if is_class else []
 
     def _follow_target(self, escape: Escape, there: Source, name: str, rest: Chain, source: Source) -> None:
         if not escape.is_change:
