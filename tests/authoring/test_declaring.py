@@ -5,11 +5,12 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from stagedml import (
     Stage,
     Store,
     UsageError,
+    best,
+    exactly,
     instantiate,
     latest,
     output,
@@ -34,6 +37,7 @@ from stagedml.authoring.artifact import InvalidArtifactType
 from stagedml.authoring.registry import MatcherConflict
 from stagedml.authoring.schema import UnresolvedType, UnsupportedType
 from stagedml.authoring.stage import InvalidArguments, InvalidStage, NotDeclaring
+from stagedml.stages.fetch import fetchfolder, fetchlocal
 
 Some = dict[str, Any]
 
@@ -156,6 +160,8 @@ def test_an_artifact_is_not_a_text(store: Store) -> None:
         (object(), "value: an object is no JSON value"),
         ({1: 2}, "value: the key 1 is an int, keys must be strings"),
         ({"a": {None: 2}}, "value.a: the key None is a NoneType, keys must be strings"),
+        (json.loads("[" * 900 + "]" * 900), "value[0]"),
+        ({"a": "\ud800"}, "value.a: '\\ud800' holds half of a surrogate pair"),
     ],
 )
 def test_values_that_are_no_json_are_refused_where_they_stand(value: object, problem: str, store: Store) -> None:
@@ -514,3 +520,23 @@ def test_a_stage_keeps_the_name_the_documentation_and_the_signature_of_its_build
     assert list(parameters) == ["word", "shout", "text", "workers"]
     assert repr(bundle_texts).startswith("<stage bundle_texts(")
     assert bundle_texts.artifact is Bundle
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: stage(Text, name=cast(str, 3)),
+        lambda: stage(cast(Any, 3), name="x"),
+        lambda: stage(cast(Any, dict), name="x"),
+        lambda: output(cast(str, 3)),
+        lambda: fetchlocal(cast(str, 3)),
+        lambda: fetchlocal("a\0"),
+        lambda: fetchfolder(cast(str, None)),
+        lambda: exactly(),
+        lambda: best("accuracy", file="../metrics.json"),
+        lambda: best("accuracy", file="/metrics.json"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_to_give(wrong: Callable[[], object]) -> None:
+    with pytest.raises(UsageError, match="give "):
+        wrong()

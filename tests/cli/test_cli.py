@@ -214,7 +214,14 @@ def test_what_is_no_stage_and_what_is_given_twice_are_refused(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("def f(:\n", "SyntaxError"), ("x = 1\nprint(1 / (x - 1))\n", "broken_stages.py:2")]
+    ("text", "told"),
+    [
+        ("def f(:\n", "SyntaxError"),
+        ("x = 1\nprint(1 / (x - 1))\n", "broken_stages.py:2"),
+        ("import re\nimport not_there_at_all\n", "'not_there_at_all', which"),
+        ("import re\nimport not_there_at_all\n", "broken_stages.py:2 imports"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_named_with_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, told: str

@@ -8,6 +8,7 @@ from stagedml.authoring.pylightnix import RRef, StorageSettings
 from stagedml.authoring.session import store_of
 from stagedml.core import matchers as rules
 from stagedml.core.refs import parse_rref
+from stagedml.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ def best(metric: str, of: int = 1, *, lowest: bool = False, file: str = "metrics
 
 
 def exactly(*rrefs: str) -> StageMatcher:
-    """These realizations, which must be in the store."""
+    """These realizations, which must be in the store. Raises UsageError if none is given."""
+    if not rrefs:
+        raise UsageError("exactly(): give at least one rref")
     for rref in rrefs:
         parse_rref(rref)
     return StageMatcher(rules.Exactly(tuple(str(rref) for rref in rrefs)))

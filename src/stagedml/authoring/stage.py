@@ -130,7 +130,9 @@ def output(path: str, *, prefix: bool = False) -> RefPath:
     return cast(RefPath, value)
 
 
-def _checked_parts(path: str) -> tuple[str, ...]:
+def _checked_parts(path: object) -> tuple[str, ...]:
+    if not isinstance(path, str):
+        raise UsageError(f"output({path!r}): give a path relative to the realization, as a str")
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts:
         raise UsageError(f"output({path!r}): give a path relative to the realization, without `..`")
@@ -599,6 +601,11 @@ def stage(
         InvalidStage, InvalidArtifactType, UnsupportedType: the builder's signature cannot be a stage's.
     """
 
+    if not isinstance(name, str):
+        raise UsageError(f"stage(name={name!r}): give the name of its derivations, as a str")
+    made: object = artifact
+    if not (isinstance(made, type) and issubclass(made, Artifact)):
+        raise UsageError(f"stage({artifact!r}): give the type of what it makes, a subclass of Artifact")
     if packages is not None and packages not in POLICIES:
         raise UnknownPolicy(packages)
 

@@ -24,6 +24,7 @@ Config: TypeAlias = dict[str, Any]
 SELF = "__self__"
 _FIELD = "\n    "
 _quoted = json.encoder.encode_basestring_ascii
+_DEEPEST = 100
 RESERVED = ("name", "r", "S", "stagedml")
 
 
@@ -73,10 +74,14 @@ def reference(config: Mapping[str, Json], text: str | None = None) -> Derivation
     return DerivationRef(digest[:32], str(config.get("name", "unnamed")))
 
 
-def problems_of(value: Json, field: str) -> Iterator[str]:
+def problems_of(value: Json, field: str, depth: int = 0) -> Iterator[str]:
     """Why a value cannot be a parameter in a config, one sentence for each offending place inside it."""
-    if isinstance(value, str):
-        if value.startswith("rref:") and is_rref(value):
+    if depth > _DEEPEST:
+        yield f"{field[:40]}...: lists and dicts are nested more than {_DEEPEST} deep"
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            yield f"{field}: {value!r} holds half of a surrogate pair, which no UTF-8 file can hold"
+        elif value.startswith("rref:") and is_rref(value):
             yield f"{field}: {value} is a realization; make it an input with `pinned(rref)`"
         elif value.startswith(("dref:", "rref:")) and not is_dref(value):
             yield f"{field}: {value!r} begins like a reference and is none"
@@ -87,11 +92,11 @@ def problems_of(value: Json, field: str) -> Iterator[str]:
         if is_self_path(value):
             yield f"{field}: begins with {SELF!r} like the path of an output; outputs stand in the builder's signature"
         for index, item in enumerate(value):
-            yield from problems_of(item, f"{field}[{index}]")
+            yield from problems_of(item, f"{field}[{index}]", depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
-                yield from problems_of(item, f"{field}.{key}")
+                yield from problems_of(item, f"{field}.{key}", depth + 1)
             else:
                 yield f"{field}: the key {key!r} is {article(type(key).__name__)}, keys must be strings"
     elif not (value is None or type(value) in (bool, int)):

@@ -99,6 +99,8 @@ class Best:
         _require_positive("best", "of", self.of)
         _require_name("best", "metric", self.metric, "eval_accuracy")
         _require_name("best", "file", self.file, "metrics.json")
+        if self.file.startswith("/") or ".." in self.file.split("/"):
+            raise UsageError(f"best(file={self.file!r}): give a path relative to the realization, without `..`")
 
     @property
     def instances(self) -> int:

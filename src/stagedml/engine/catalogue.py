@@ -51,23 +51,30 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
     """A stage function: MODULE:FUNCTION, or a name in the catalogue. Raises UsageError."""
     module_name, _, name = text.rpartition(":")
     try:
-        module = importlib.import_module(module_name or catalogue)
+        found_module = importlib.import_module(module_name or catalogue)
     except ModuleNotFoundError as error:
+        module = module_name or catalogue
+        if error.name != module and not module.startswith(f"{error.name}."):
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise UsageError(
+                f"{text}: importing {module} failed, there is no module {error.name!r}, which {place.filename}:"
+                f"{place.lineno} imports; install it, or name the folder that holds it in PYTHONPATH"
+            ) from None
         raise UsageError(
             f"{text}: there is no module {error.name!r}; name the folder that holds it in PYTHONPATH, and the stage as "
             "MODULE:FUNCTION"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
         problem = f"{type(error).__name__}: {error}{where}"
         raise UsageError(f"{text}: importing {module_name or catalogue} failed, {problem}") from error
-    found: Any = getattr(module, name, None)
+    found: Any = getattr(found_module, name, None)
     if not _is_stage(found):
-        names = [key for key, value in vars(module).items() if _is_stage(value) and not key.startswith("_")]
+        names = [key for key, value in vars(found_module).items() if _is_stage(value) and not key.startswith("_")]
         close = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "it must be a function that declares stages"
-        raise UsageError(f"{module.__name__} has no stage {name!r}; {hint}")
+        raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
     stage: Callable[..., Any] = found
     return stage
 

@@ -139,6 +139,8 @@ def gc(
         policy: what is kept beyond that, and for how long.
         keep: closures whose results are kept; references; or stages as in a shell, `all_minilm_finetune_glue MRPC`.
     """
+    if not isinstance(force, bool):
+        raise UsageError(f"gc(force={force!r}): give True or False")
     store = current_store()
     policy = policy or Policy()
     named = _named(store, keep)

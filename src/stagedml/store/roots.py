@@ -210,7 +210,7 @@ def _auto_link(layout: Layout, path: Path) -> Path:
 def as_place(link: object) -> str:
     """A link's path as it was given, as text. Raises UsageError for what is no path."""
     path: object = os.fspath(link) if isinstance(link, (str, os.PathLike)) else None
-    if not isinstance(path, str):
+    if not isinstance(path, str) or "\0" in path:
         raise UsageError(f"link={link!r}: give a path, such as 'mrpc/first', as a str or a path object")
     return path
 
