@@ -385,12 +385,20 @@ class Edits(RuleBasedStateMachine):
             findings = verify(opened(self.folder / root)).findings
             assert [one for one in findings if not any(rref in str(one) for rref in self.removed)] == []
         atomic.remove_tree(self.folder / f"empty-{self.steps}")
-        Edits.adoptions.update(map(self.reader_of, reused["adopted"]))
+        Edits.adoptions.update(map(self.read_by, reused["adopted"]))
 
     def reader_of(self, dref: str) -> str:
         """How a stage reads its inputs; its name if it has none."""
         kind, *rest = dref[38:].split("-")
         return self.project.stages[int(rest[0])].reader if kind == "stage" else kind
+
+    def read_by(self, dref: str) -> str:
+        """As `reader_of`, where there is something to read that way: sorting takes two."""
+        kind, *rest = dref[38:].split("-")
+        if kind != "stage":
+            return kind
+        one = self.project.stages[int(rest[0])]
+        return one.reader if len(one.inputs) > one.reader.startswith("sorted") else "nothing"
 
     def check_built(self, reused: dict[str, Any]) -> None:
         """Nothing is built twice for one key."""
