@@ -245,6 +245,8 @@ ASIDE = {
     "where modules are looked for": ("import sys\nsys.path.append('/a')\n", ("/a", "/b")),
     "an array of its own": ("import numpy as np\ndef go():\n    a = np.zeros(3)\n    a[0] = 1\n    return a\n"
                             "A = go()\n", ("= 1", "= 2")),
+    "settings of a test": ("import hypothesis\n@hypothesis.settings(deadline=1)\n@hypothesis.given()\n"
+                           "def test(x):\n    pass\n", ("=1", "=2")),
     "a folder": ("import os\nos.makedirs('a', exist_ok=True)\n", ("'a'", "'b'")),
     "a comment": ("import numpy as np\nnp.random.seed(1)\n", (")\n", ")  # one\n")),
     "under a main guard": ("import numpy as np\nif __name__ == '__main__':\n    np.random.seed(1)\n",

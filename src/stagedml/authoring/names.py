@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,11 @@ LOOKING = frozenset(
         *("set", "sorted", "str", "sum", "tuple", "type", "vars", "zip"),
     }
 )
-#: What names of functions that change how a package works begin with, or hold.
-_SETTING_BEGINS = ("set", "use", "configure", "init_", "chdir", "umask", "putenv", "unsetenv")
+#: What names of functions that change how a package works begin with, or hold: `seterr`, but no `settings`.
+_SETTING_BEGINS = re.compile(
+    r"(?:set|use|configure|init)(?![a-z])|set(?:err|locale|context|recursionlimit|default|switch|trace|profile)"
+    r"|chdir|umask|(?:un|put)(?:set)?env"
+)
 _SETTING_HOLDS = ("seed", "register", "patch", "enable", "disable", "install")
 
 
@@ -59,8 +63,7 @@ def only_looks(call: ast.Call, shadowed: frozenset[str] = frozenset()) -> bool:
 
 def sounds_like_setting(name: str) -> bool:
     """Whether functions of this name use to change how a package works: `seed`, `set_printoptions`."""
-    name = name.lower()
-    return name.startswith(_SETTING_BEGINS) or any(part in name for part in _SETTING_HOLDS)
+    return _SETTING_BEGINS.match(name) is not None or any(part in name.lower() for part in _SETTING_HOLDS)
 
 
 def bound_by(statement: ast.stmt, shadowed: frozenset[str] = frozenset()) -> set[str]:
