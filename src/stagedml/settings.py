@@ -11,6 +11,7 @@
 | `STAGEDML_MIRRORS` | folders and URLs that are asked before the network |
 | `STAGEDML_OFFLINE` | `1`: never try the network |
 | `STAGEDML_PACKAGES` | how installed packages count in a stage's identity: `none`, `direct`, `lock`; default `direct` |
+| `STAGEDML_JOBS` | how many builds run at once, each in a process of its own; default 1, in the calling process |
 | `STAGEDML_DURABLE` | `0`: publish without fsync, for stores that may be lost |
 """
 
@@ -40,6 +41,7 @@ class Settings:
     offline: bool
     durable: bool
     packages: str = "direct"
+    jobs: int = 1
 
 
 def read_settings(
@@ -67,6 +69,7 @@ def read_settings(
         mirrors=env.get("STAGEDML_MIRRORS", ""),
         offline=_flag(env, "STAGEDML_OFFLINE", default=False),
         durable=_flag(env, "STAGEDML_DURABLE", default=True),
+        jobs=_count(env, "STAGEDML_JOBS", 1),
         packages=_choice(env, "STAGEDML_PACKAGES", ("direct", "none", "lock")),
     )
 
@@ -77,6 +80,13 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 def _default_root(env: Mapping[str, str]) -> str:
     return os.path.join(env.get("HOME") or "/var/run", "_pylightnix")
+
+
+def _count(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise UsageError(f"{name}={env[name]!r}: set it to a whole number, at least 1")
+    return int(text) if text else default
 
 
 def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:

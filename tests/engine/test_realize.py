@@ -43,7 +43,7 @@ from stagedml.core.matchers import MetricMissing
 from stagedml.core.plan import Plan
 from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
-from stagedml.engine.turn import BuildFailed, MatcherUnsatisfied
+from stagedml.engine.failures import BuildFailed, MatcherUnsatisfied
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 from stagedml.testing import toys

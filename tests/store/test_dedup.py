@@ -44,7 +44,7 @@ def put(store: Store, name: str, files: Mapping[str, bytes], *, mode: int = 0o64
     config = {"name": name}
     ref = reference(config)
     store.add_config(canonical(config), ref)
-    with building(store, ref, {}, 0) as scratch:
+    with building(store, ref, {}, 0) as (scratch, _):
         out = begin_build(store, scratch)
         for path, data in files.items():
             (out / path).parent.mkdir(parents=True, exist_ok=True)

@@ -43,8 +43,8 @@ from stagedml import (
 )
 from stagedml.authoring.session import Storage
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
+from stagedml.engine.failures import BuildFailed
 from stagedml.engine.realize import plan as make_plan
-from stagedml.engine.turn import BuildFailed
 from stagedml.inspection import views
 from stagedml.settings import read_settings
 from stagedml.store import atomic
@@ -575,7 +575,7 @@ def test_each_kind_of_leftover_has_its_own_age(store: Store) -> None:
 
 def test_the_scratch_of_a_running_build_is_not_swept(store: Store) -> None:
     dref = parse_dref(instantiate(toys.text, content="x").result)
-    with building(store, dref, {}, 0) as scratch:
+    with building(store, dref, {}, 0) as (scratch, _):
         begin_build(store, scratch)
         assert plan_gc(store, Policy(scratch_s=0)).leftovers == ()
     assert len(plan_gc(store, Policy(scratch_s=0)).leftovers) == 1

@@ -28,7 +28,7 @@ from stagedml import (
     store_initialize,
     using_store,
 )
-from stagedml.engine.turn import BuildFailed
+from stagedml.engine.failures import BuildFailed
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store, StoreUnusable
 from stagedml.testing import toys

@@ -33,7 +33,7 @@ from stagedml import (
 )
 from stagedml.core.plan import Cause
 from stagedml.core.refs import parse_dref, parse_rref
-from stagedml.engine.turn import BuildFailed
+from stagedml.engine.failures import BuildFailed
 from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.hashing import UnpublishableContent

@@ -44,6 +44,11 @@ class Fingerprinted:
 
     Attributes:
         code: the fingerprint, what it covers, and what could not be followed.
+        policy: how packages count.
+        imports: the installed modules that the code imports.
+        files: the modules that it was found in, each with the digest of its text, but for what notebooks and scripts
+            define.
+        bound_here: why another process could not run it as this one does; "" if it could.
     """
 
     def __init__(self, builder: Callable[..., Any], packages: str = "none") -> None:
@@ -60,6 +65,10 @@ class Fingerprinted:
             packages=versions_of(found.packages, packages),
             unfollowed=found.unfollowed,
         )
+        self.policy = packages
+        self.imports = found.packages
+        self.files = found.files
+        self.bound_here = found.bound_here
         self._unloaded: list[Unloaded] = unloaded_modules(found.unloaded)
         self._live = found.live
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import linecache
 import os
@@ -145,6 +146,11 @@ def source_of_file(filename: str, module: str) -> Source | None:
         return parse(filename, module, text)
     except SyntaxError:
         raise SourceChanged(filename, module, "it does not parse any more") from None
+
+
+def digest_of_text(text: str) -> str:
+    """What tells one text of a module from another."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class _Snapshot:

@@ -47,6 +47,7 @@ from stagedml.authoring.pylightnix import (
 )
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.registry import Declaration, StageRegistry
+from stagedml.authoring.resources import Resources
 from stagedml.authoring.session import store_of
 from stagedml.authoring.view import plain, view_of
 from stagedml.authoring.watching import watching
@@ -193,6 +194,7 @@ class Stage(Generic[P, A]):
         fixed_output: bool | Sequence[str],
         strict: bool = False,
         packages: str | None = None,
+        resources: Resources | None = None,
     ) -> None:
         if not inspect.isfunction(inspect.unwrap(builder)):
             raise InvalidStage(repr(builder), name_template, "a builder is a function")
@@ -204,6 +206,7 @@ class Stage(Generic[P, A]):
         self.fixed_output = fixed_output
         self.strict = strict
         self.packages = packages
+        self.resources = resources or Resources()
         note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
@@ -485,6 +488,11 @@ class OwnRealizer(abc.ABC):
     #: Whether a rebuild gives the same bytes, as far as the stage's author knows.
     deterministic: bool = True
 
+    @property
+    def bound_here(self) -> str:
+        """Why it must be built in the process in which it was declared; "" if it need not."""
+        return "it runs no code of a user"
+
     @abc.abstractmethod
     def run(self, build: Build) -> tuple[float, float]:
         """Fill `build.outpath`, which exists and is empty; returns start and stop, seconds since the epoch."""
@@ -552,6 +560,11 @@ class StageRealizer(OwnRealizer):
     def code(self) -> Code | None:
         return self.declaration.code
 
+    @property
+    def bound_here(self) -> str:
+        fingerprinted = self.declaration.fingerprinted
+        return fingerprinted.bound_here if fingerprinted is not None else ""
+
     def check_declared(self) -> None:
         """Before a run that may build it: refuse code that is not the declared one. Raises ChangedSinceDeclared."""
         if self.declaration.fingerprinted is not None:
@@ -582,6 +595,7 @@ def stage(
     fixed_output: bool | Sequence[str] = False,
     strict: bool = False,
     packages: str | None = None,
+    resources: Resources | None = None,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
     """Make a builder a stage.
 
@@ -595,6 +609,7 @@ def stage(
         strict: refuse to declare code that reaches what cannot be followed, instead of warning of it.
         packages: how installed packages that the code imports count: `none`; `direct`: these, by major and minor
             version; `lock`: these and all that they require, by exact version. Default is `STAGEDML_PACKAGES`.
+        resources: what its build may use of the machine; in no hash.
 
     Raises:
         UnknownPolicy: `packages` is none of these.
@@ -606,11 +621,17 @@ def stage(
     made: object = artifact
     if not (isinstance(made, type) and issubclass(made, Artifact)):
         raise UsageError(f"stage({artifact!r}): give the type of what it makes, a subclass of Artifact")
+    if not isinstance(resources, (Resources, types.NoneType)):
+        raise UsageError(
+            f"stage(resources={resources!r}): give Resources(cpus=..., memory=..., gpus=..., timeout_s=...)"
+        )
     if packages is not None and packages not in POLICIES:
         raise UnknownPolicy(packages)
 
     def decorate(builder: Callable[Concatenate[Build, P], None]) -> Stage[P, A]:
-        return Stage(builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages)
+        return Stage(
+            builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages, resources
+        )
 
     return decorate
 

@@ -21,7 +21,7 @@ import pprint
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stagedml.authoring.cells import changed_inside, history_of
@@ -54,6 +54,7 @@ from stagedml.authoring.sources import (
     SourceChanged,
     SourceUnavailable,
     cells_backwards,
+    digest_of_text,
     file_of_module,
     first_line,
     has_submodules,
@@ -132,6 +133,8 @@ class Found:
     packages: frozenset[str]
     unloaded: Mapping[str, tuple[Source, frozenset[str]]]
     live: tuple[Live, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  #: digests of the texts of modules, scripts left out
+    bound_here: str = ""  #: what a notebook or script changed in modules of this process; "" if nothing
 
 
 def walk(builder: Callable[..., Any]) -> Found:
@@ -168,6 +171,7 @@ class _Walk:
         self.plain: dict[str, tuple[Chain, dict[str, Any]]] = {}  # names of the notebook that stand for plain data
         self.changing: set[str] = set()  # names of the notebook that functions which are reached change
         self.touched: set[tuple[str, str]] = set()  # of which file, which name: changed by what counts
+        self.bound_here = ""
 
     def found(self) -> Found:
         builder = self.builder
@@ -200,6 +204,12 @@ class _Walk:
             packages=frozenset(self.packages),
             unloaded={module: (source, frozenset(names)) for module, (source, names) in self.unloaded.items()},
             live=self._unchanging(),
+            files={
+                source.filename: digest_of_text(source.text)
+                for source in self.sources.values()
+                if not source.is_cell and source.module != "__main__"
+            },
+            bound_here=self.bound_here,
         )
 
     def _follow_changing(self) -> bool:
@@ -474,6 +484,7 @@ class _Walk:
         for source, name, line, what, value in self.replaced:
             if not {(source.filename, name), (source.filename, "*")} & touched:
                 self._note(source.filename, line, what)
+                self.bound_here = self.bound_here or f"{source.filename}:{line}: {what}"
                 self._follow_object(name, value)
 
     def _note_discoveries(self, source: Source) -> None:
@@ -482,6 +493,10 @@ class _Walk:
             for escape in escapes_below(node, there):
                 if not escape.modules and escape.target is None and not escape.is_reading:
                     self._note(there.filename, escape.line, escape.what)
+
+    def _bind_here(self, source: Source, statement: ast.stmt) -> None:
+        """Note a statement of a notebook or script that changes modules of this process."""
+        self.bound_here = self.bound_here or f"{source.filename}:{statement.lineno} changes a module in this process"
 
     def _is_covered(self, effect: Effect) -> bool:
         if effect.is_outside:
@@ -493,7 +508,9 @@ class _Walk:
     def _add_effect(self, effect: Effect) -> None:
         source, statement = effect.source, effect.statement
         names = self._namespace_of(source.module, source)
-        name = effect.name if effect.name != "*" else "*"
+        name = effect.name
+        if source.module == "__main__" and effect.filename != source.filename:
+            self._bind_here(source, statement)
         self._reach(name, source, unit_text(name, statement), [statement])
         if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) and statement.name in source.definitions:
             self._add(statement.name, source, names)
@@ -655,6 +672,7 @@ class _Walk:
                 self._follow_names([node], cell, names)
                 if name in modules:
                     self.touched.update(changed_by_statement(node, cell, local))
+                    self._bind_here(cell, node)
         return history.imported is not None or bool(history.changes)
 
     def _follow_object(self, name: str, value: object) -> bool:

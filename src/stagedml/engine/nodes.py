@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedml.authoring.pylightnix import Derivation, RRef, StorageSettings
+from stagedml.authoring.resources import Resources
 from stagedml.authoring.stage import OwnRealizer, StageRealizer
 from stagedml.core.code import Code
 from stagedml.core.matchers import Candidate, Matcher
@@ -48,6 +49,18 @@ class Node:
         """Refuse to build with other code than the declared one. Raises ChangedSinceDeclared."""
         if isinstance(self.derivation.realizer, StageRealizer):
             self.derivation.realizer.check_declared()
+
+    @property
+    def is_bound_here(self) -> bool:
+        """Whether it must be built in this process."""
+        realizer = self.derivation.realizer
+        return isinstance(realizer, OwnRealizer) and bool(realizer.bound_here)
+
+    @property
+    def resources(self) -> Resources:
+        """What its build may use of the machine."""
+        realizer = self.derivation.realizer
+        return realizer.stage.resources if isinstance(realizer, StageRealizer) else Resources()
 
     @property
     def code(self) -> Code | None:

@@ -39,6 +39,8 @@ def prepare(
     args: Mapping[str, Any] | None = None,
     instances: int | None = None,
     offline: bool | None = None,
+    jobs: int | None = None,
+    keep_going: bool = False,
     observer: Observer | None = None,
 ) -> tuple[Any, Run]:
     """The result of a closure, and its run. Raises UsageError."""
@@ -68,7 +70,15 @@ def prepare(
         offline=settings.offline if offline is None else offline,
         mirrors=settings.mirrors,
         observer=observer or default_observer(),
+        jobs=_jobs(settings.jobs if jobs is None else jobs),
+        keep_going=keep_going,
     )
+
+
+def _jobs(jobs: object) -> int:
+    if type(jobs) is not int or jobs < 1:
+        raise UsageError(f"jobs={jobs!r}: give how many builds may run at once, at least one")
+    return jobs
 
 
 def _nodes(closure: Closure, store: Store) -> list[Node]:
@@ -193,6 +203,8 @@ def realize(
     args: Mapping[str, Any] | None = ...,
     offline: bool | None = ...,
     link: str | os.PathLike[str] | None = ...,
+    jobs: int | None = ...,
+    keep_going: bool = ...,
     observer: Observer | None = ...,
     dry_run: Literal[False] = ...,
 ) -> RRef: ...
@@ -204,6 +216,8 @@ def realize(
     args: Mapping[str, Any] | None = ...,
     offline: bool | None = ...,
     link: str | os.PathLike[str] | None = ...,
+    jobs: int | None = ...,
+    keep_going: bool = ...,
     observer: Observer | None = ...,
     dry_run: Literal[True],
 ) -> Plan: ...
@@ -214,6 +228,8 @@ def realize(
     args: Mapping[str, Any] | None = None,
     offline: bool | None = None,
     link: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    keep_going: bool = False,
     observer: Observer | None = None,
     dry_run: bool = False,
 ) -> RRef | Plan:
@@ -226,6 +242,10 @@ def realize(
         offline: never try the network; default what `STAGEDML_OFFLINE` says.
         link: keep the result by a link: a path below the experiments folder, or, beginning with `/`, `./` or `../`, a
             path anywhere.
+        jobs: how many builds may run at once; default what `STAGEDML_JOBS` says, else 1. With 1 they run in this
+            process, where a debugger works; with more, each in a process of its own: what it prints is kept, its
+            `Resources` are held to, and if it dies it takes nothing with it.
+        keep_going: after a failed build, go on with what does not rest on it.
         observer: listens to what happens; default a display on standard error where that is a terminal.
         dry_run: return the plan and build nothing.
 
@@ -234,11 +254,15 @@ def realize(
 
     Raises:
         UsageError: the target has several results; use `realize_many`.
-        BuildFailed: a builder raised.
+        BuildFailed: a builder raised, or its process did not come to a good end.
+        BuildsFailed: several did, or with `keep_going` something was left out.
+        CannotBeSent: with `jobs`, code or what it holds cannot be sent to another process.
         MatcherUnsatisfied: what was built is not what a matcher wants.
         CannotLink: the link cannot be made; this is looked at before anything is built.
     """
-    result, run = prepare(target, force=force, args=args, offline=offline, observer=observer)
+    result, run = prepare(
+        target, force=force, args=args, offline=offline, jobs=jobs, keep_going=keep_going, observer=observer
+    )
     one_target(run, result)
     place = None if link is None else roots.as_place(link)
     if place is not None:
@@ -284,6 +308,8 @@ def lrealize(
     force: Force = False,
     args: Mapping[str, Any] | None = None,
     offline: bool | None = None,
+    jobs: int | None = None,
+    keep_going: bool = False,
     observer: Observer | None = None,
 ) -> RRef:
     """As `realize`, and keep the result by a link below the experiments folder; default the name of the stage."""
@@ -291,7 +317,16 @@ def lrealize(
         result, run = prepare(target, observer=Observer())
         one_target(run, result)
         link = parse_dref(run.targets[0]).name
-    return realize(target, force=force, args=args, offline=offline, link=link, observer=observer)
+    return realize(
+        target,
+        force=force,
+        args=args,
+        offline=offline,
+        link=link,
+        jobs=jobs,
+        keep_going=keep_going,
+        observer=observer,
+    )
 
 
 def realize_many(
@@ -302,6 +337,8 @@ def realize_many(
     args: Mapping[str, Any] | None = None,
     offline: bool | None = None,
     link: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    keep_going: bool = False,
     observer: Observer | None = None,
 ) -> Any:
     """As `realize`, for any number of results and instances.
@@ -310,11 +347,21 @@ def realize_many(
         instances: build this many instances of each target, each with a seed of its own, and return them all, in order;
             default those that the matcher selects.
         link: as of `realize`; several realizations get `<link>-0`, `<link>-1`, ...
+        jobs, keep_going: as of `realize`.
 
     Returns:
         the stage function's result with every reference replaced by the list of its realizations.
     """
-    result, run = prepare(target, force=force, args=args, instances=instances, offline=offline, observer=observer)
+    result, run = prepare(
+        target,
+        force=force,
+        args=args,
+        instances=instances,
+        offline=offline,
+        jobs=jobs,
+        keep_going=keep_going,
+        observer=observer,
+    )
     place = None if link is None else roots.as_place(link)
     if place is not None:
         roots.place_of(run.store, place)

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stagedml.authoring.pylightnix import RRef
-from stagedml.authoring.session import Storage, using_store
+from stagedml.authoring.session import using_store
 from stagedml.core.plan import Plan, Verdict
+from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer
 from stagedml.engine.nodes import Node
 from stagedml.engine.planning import Planner
-from stagedml.engine.turn import Setting, Turn, refuse_to_build
+from stagedml.engine.schedule import work_off
+from stagedml.engine.setting import Setting
+from stagedml.engine.turn import refuse_to_build
 from stagedml.store.objects import Store
 
 
@@ -25,6 +28,8 @@ class Run:
     Attributes:
         nodes: its derivations, each after its inputs.
         arguments: Exec values by derivation.
+        jobs: how many builds at once; if more than one, each in a process of its own.
+        keep_going: after a failed build, go on with what does not rest on it.
         chosen: the realizations that stand for each derivation, once that is settled.
     """
 
@@ -35,6 +40,8 @@ class Run:
     offline: bool
     mirrors: str
     observer: Observer
+    jobs: int = 1
+    keep_going: bool = False
     planner: Planner = field(init=False)
     chosen: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -75,7 +82,6 @@ class Run:
             return
         setting = Setting(
             store=self.store,
-            storage=Storage.of(self.store),
             planner=self.planner,
             contexts=Contexts(self.store, self.nodes),
             chosen=self.chosen,
@@ -83,12 +89,11 @@ class Run:
             offline=self.offline,
             mirrors=self.mirrors,
             observer=self.observer,
+            crew=Crew() if self.jobs > 1 else None,
         )
         with using_store(self.store):
-            for node, step in zip(self.nodes, plan.steps, strict=True):
-                is_reused = step.verdict is Verdict.REUSE
-                self.chosen[node.dref] = step.rrefs if is_reused else Turn(setting, node, step).realize()
-                setting.contexts.used(node, self.chosen)
+            work = list(zip(self.nodes, plan.steps, strict=True))
+            work_off(setting, work, jobs=self.jobs, keep_going=self.keep_going)
 
     @functools.cached_property
     def _by_dref(self) -> dict[str, Node]:

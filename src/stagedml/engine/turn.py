@@ -1,62 +1,47 @@
 """One derivation's turn in a run: it is looked at again, and what is missing is adopted or built.
 
-Building happens in the calling process, so a debugger works. Over all processes on a store there is one builder for a
+Over all processes on a store there is one builder for a
 derivation, its direct inputs and an instance; whoever comes second waits and takes the first one's result. What is
 relied on is claimed, so that no collector takes it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
-from stagedml.authoring.pylightnix import DRef, RRef, StorageSettings
-from stagedml.authoring.pylightnix import Path as PylightnixPath
+from stagedml.authoring.build import derive_seed, stage_seed
 from stagedml.authoring.realized import MustBeThere
-from stagedml.authoring.session import Storage
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core.matchers import Candidate
 from stagedml.core.plan import Decision, PlanStep, Verdict
-from stagedml.core.refs import RealizationRef, parse_dref, parse_rref
-from stagedml.engine.contexts import Contexts
-from stagedml.engine.events import Observer
+from stagedml.core.refs import RealizationRef, parse_rref
+from stagedml.engine.apart import tail_of
+from stagedml.engine.building import FailedApart, keep_log, perform
 from stagedml.engine.explain import Explanation
+from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, users_traceback
 from stagedml.engine.nodes import Node
-from stagedml.engine.planning import Planner
-from stagedml.engine.records import record_of
-from stagedml.errors import BuildError, StagedmlError, UsageError
+from stagedml.engine.setting import Setting
+from stagedml.engine.task import Task
+from stagedml.errors import StagedmlError, UsageError
 from stagedml.store import adoptions, atomic
 from stagedml.store.contexts import WrittenContext
 from stagedml.store.hashing import UnpublishableContent
-from stagedml.store.layout import CONTEXT_FILE
+from stagedml.store.layout import BUILD_LOG, CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
-from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore, Store
-from stagedml.store.publish import begin_build, building, publish
+from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore
+from stagedml.store.publish import Held, begin_build, building, publish
 from stagedml.store.survey import Survey
 
+_WAIT_S = 0.05
+
 logger = logging.getLogger(__name__)
-
-
-class BuildFailed(BuildError):
-    """A builder raised; the original exception is the cause (`__cause__`)."""
-
-    def __init__(self, dref: str, reason: str, scratch: str) -> None:
-        super().__init__(dref, reason, scratch)
-        self.dref, self.reason, self.scratch = dref, reason, scratch
-
-    def __str__(self) -> str:
-        return (
-            f"building {parse_dref(self.dref).name} failed: {self.reason}\n"
-            f"  derivation {self.dref}\n  what it had written is kept, until the next attempt, in {self.scratch}"
-        )
 
 
 class CannotBorrow(UsageError):
@@ -70,38 +55,6 @@ class CannotBorrow(UsageError):
         return f"{self.source} cannot be borrowed for {self.dref}: its {self.path} spells what it was made from"
 
 
-class MatcherUnsatisfied(BuildError):
-    """Nothing that can be built would satisfy a matcher."""
-
-    def __init__(self, dref: str, matcher: str) -> None:
-        super().__init__(dref, matcher)
-        self.dref, self.matcher = dref, matcher
-
-    def __str__(self) -> str:
-        return f"{self.dref}: its matcher {self.matcher} is not satisfied by what is in the store or was built"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all turns of a run have in common.
-
-    Attributes:
-        chosen: the realizations that stand for the derivations that had their turn.
-        arguments: Exec values by derivation.
-        storage: the store, as Pylightnix's functions take it.
-    """
-
-    store: Store
-    storage: Storage
-    planner: Planner
-    contexts: Contexts
-    chosen: dict[str, tuple[str, ...]]
-    arguments: Mapping[str, Mapping[str, Any]]
-    offline: bool
-    mirrors: str
-    observer: Observer
-
-
 class Turn:
     """The turn of one derivation, whose inputs are settled."""
 
@@ -110,6 +63,7 @@ class Turn:
         self.store, self.node, self.step = setting.store, node, step
         self.inputs = {dref: tuple(sorted(setting.chosen[dref])) for dref in node.inputs}
         self._found = Survey([], [])
+        self._owner = ""
 
     def realize(self) -> tuple[str, ...]:
         """The realizations that stand for the derivation, made if they are not there.
@@ -173,16 +127,27 @@ class Turn:
         made: list[Candidate] = []
         node = self.node
         for instance in decision.build:
-            with building(self.store, node.ref, self.inputs, instance, on_wait=self._wait) as scratch:
+            with building(self.store, node.ref, self.inputs, instance, on_wait=self._wait) as held:
                 now = Decision((), (instance,)) if node.forced else self._look()
                 if instance in now.build:
                     source = dict(now.adopt).get(instance)
-                    adopted = source and self._adopt(instance, scratch, parse_rref(source), explained)
-                    made += adopted or self._build(instance, scratch, explained)
+                    adopted = source and self._adopt(instance, held.scratch, parse_rref(source), explained)
+                    made += adopted or self._build(instance, held, explained)
         return made
 
-    def _wait(self, owner: str) -> None:
-        self.setting.observer.waiting(self.node.dref, owner)
+    def _wait(self, owner: str) -> bool:
+        """Tell of waiting, once for each owner; in a thread, wait so that it can be cancelled."""
+        crew = self.setting.crew
+        if owner != self._owner:
+            self._owner = owner
+            self.setting.observer.waiting(self.node.dref, owner)
+        if crew is None:
+            return False
+        if crew.is_cancelled:
+            raise Cancelled(self.node.dref)
+        with self.setting.outside():
+            time.sleep(_WAIT_S)
+        return True
 
     # -- adopting ------------------------------------------------------------------------------------------------
 
@@ -234,35 +199,71 @@ class Turn:
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def _build(self, instance: int, scratch: Path, explained: Explanation) -> list[Candidate]:
-        node, observer, realizer = self.node, self.setting.observer, self.node.derivation.realizer
-        outpath = begin_build(self.store, scratch)
+    def _build(self, instance: int, held: Held, explained: Explanation) -> list[Candidate]:
+        node, setting, observer = self.node, self.setting, self.setting.observer
+        outpath = begin_build(self.store, held.scratch)
+        log = held.scratch / BUILD_LOG
         context = self.setting.contexts.of(self.inputs)
+        task = self._task(instance, outpath, context, explained)
         observer.started(node.dref, instance, outpath)
-        why = {"reasons": explained.reasons, "since": str(explained.since or "")}
         made = []
         try:
-            if isinstance(realizer, OwnRealizer):
-                built = [self._build_own(realizer, context, instance, outpath, why)]
-                links_to = realizer.links_to
-            else:
-                built = self._build_foreign(context, instance, outpath, why)
-                links_to = ()
-            for tree, record in built:
-                made.append(self._publish(tree, context, record, links_to=links_to))
+            for tree, record in perform(setting, node, task, log, held.lock):
+                keep_log(log, tree)
+                made.append(self._publish(tree, context, record, links_to=getattr(task.builder, "links_to", ())))
                 observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
+        except Cancelled as error:
+            observer.failed(node.dref, error)
+            raise
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
             observer.failed(node.dref, error)
-            reason = str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError) and error.errno in FULL_DISK:
-                reason += f"; {self.store.free_bytes():,} bytes are free on the file system of {self.store.layout.root}"
-                reason += ", `stagedml gc` shows what could go, with `--scratch-age 0s` also what failed builds left"
-            raise BuildFailed(node.dref, reason, str(outpath)) from error
+            raise self._failed(error, outpath, log, explained) from getattr(error, "raised", error)
         except BaseException as error:
             observer.failed(node.dref, error)
             raise
-        self._clean(scratch)
+        self._clean(held.scratch)
         return made
+
+    def _task(self, instance: int, outpath: Path, context: WrittenContext, explained: Explanation) -> Task:
+        setting, realizer = self.setting, self.node.derivation.realizer
+        given = setting.arguments.get(self.node.dref, {})
+        is_own = isinstance(realizer, OwnRealizer)
+        notes = {"reasons": explained.reasons, "since": str(explained.since or "")}
+        return Task(
+            dref=self.node.dref,
+            builder=realizer,
+            is_foreign=not is_own,
+            context=context,
+            outpath=outpath,
+            instance=instance,
+            arguments=realizer.exec_arguments(given) if isinstance(realizer, OwnRealizer) else dict(given),
+            offline=setting.offline,
+            mirrors=setting.mirrors,
+            notes={**notes, "key": self._key or ""} if is_own else notes,
+        )
+
+    def _failed(self, error: BaseException, outpath: Path, log: Path, explained: Explanation) -> BuildFailed:
+        """What is told of a failure. On a full disk, what the builder wrote makes room for others."""
+        raised = getattr(error, "raised", error)
+        reason = str(raised) if isinstance(raised, StagedmlError) else f"{type(raised).__name__}: {raised}"
+        frames = error.frames if isinstance(error, FailedApart) else users_traceback(error)
+        if isinstance(raised, OSError) and raised.errno in FULL_DISK:
+            free = self.store.free_bytes()
+            with contextlib.suppress(OSError):
+                atomic.make_empty(os.fspath(outpath))
+            reason += f"; {free:,} bytes were free on the file system of {self.store.layout.root}, and what the builder"
+            reason += " had written was deleted; `stagedml gc` shows what else could go, with `--scratch-age 0s` also"
+            reason += " what other failed builds left"
+        return BuildFailed(
+            self.node.dref,
+            reason,
+            str(outpath),
+            frames=frames,
+            log=tail_of(log),
+            log_path=str(log),
+            differences=[str(reason) for reason in explained.reasons] if explained.since else (),
+            since=str(explained.since or ""),
+        )
 
     def _publish(
         self,
@@ -273,17 +274,18 @@ class Turn:
         links_to: tuple[RealizationRef, ...],
         content: str | None = None,
     ) -> Candidate:
-        ref = publish(
-            self.store,
-            self.node.ref,
-            tree,
-            context=context,
-            inputs=self.inputs,
-            build=record,
-            links_to=links_to,
-            code=self.node.code,
-            content=content,
-        )
+        with self.setting.outside():
+            ref = publish(
+                self.store,
+                self.node.ref,
+                tree,
+                context=context,
+                inputs=self.inputs,
+                build=record,
+                links_to=links_to,
+                code=self.node.code,
+                content=content,
+            )
         rref = str(ref)
         self.setting.contexts.add(rref, context)
         metric = self.store.metric_of(f"{self.store.storage_text}/{ref.folder}/{ref.rhash}")
@@ -297,73 +299,6 @@ class Turn:
                 atomic.remove_tree(scratch)
             except OSError as error:
                 logger.warning("%s stays: %s", scratch, error)
-
-    def _build_own(
-        self,
-        realizer: OwnRealizer,
-        context: WrittenContext,
-        instance: int,
-        outpath: Path,
-        why: Mapping[str, Any],
-    ) -> tuple[Path, BuildRecord]:
-        setting = self.setting
-        arguments = realizer.exec_arguments(setting.arguments.get(self.node.dref, {}))
-        build = Build(
-            storage=setting.storage,
-            dref=self.node.dref,
-            context=context,
-            outpath=outpath,
-            scratch=outpath.with_name("scratch"),
-            instance=instance,
-            arguments=arguments,
-            offline=setting.offline,
-            mirrors=setting.mirrors,
-            listener=_Relay(self.node.dref, setting.observer),
-        )
-        key = self._key or ""
-        started, stopped = realizer.run(build)
-        reads = realizer.beyond(build)
-        deterministic = realizer.deterministic
-        record = record_of(
-            instance, build.seed, started, stopped, arguments, deterministic, key=key, reads=reads, **why
-        )
-        return outpath, record
-
-    def _build_foreign(
-        self, context: WrittenContext, instance: int, outpath: Path, why: Mapping[str, Any]
-    ) -> list[tuple[Path, BuildRecord]]:
-        """Run a realizer that was written for Pylightnix; it makes its folders where we tell it to.
-
-        Several folders are several instances, beginning with the one that is asked for.
-        """
-        layout, node = self.store.layout, self.node
-        storage = StorageSettings(
-            PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(outpath))
-        )
-        plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in context.items()}
-        arguments = dict(self.setting.arguments.get(node.dref, {}))
-        started = time.time()
-        paths = node.derivation.realizer(storage, DRef(node.dref), plain, arguments)
-        stopped = time.time()
-        seed = stage_seed(self.store.config(node.ref))
-        noted = json.loads(json.dumps(arguments, default=repr, skipkeys=True))  # what it takes need not be JSON
-        return [
-            (Path(path), record_of(index, derive_seed(seed, index), started, stopped, noted, **why))
-            for index, path in enumerate(paths, start=instance)
-        ]
-
-
-class _Relay(BuildListener):
-    """Passes on what a build reports, with the name of its derivation."""
-
-    def __init__(self, dref: str, observer: Observer) -> None:
-        self.dref, self.observer = dref, observer
-
-    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
-        self.observer.progress(self.dref, label, done, total, unit, note)
-
-    def message(self, text: str) -> None:
-        self.observer.message(self.dref, text)
 
 
 def _merged(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -43,6 +43,7 @@ CODE_FILE = "code.json"
 BUILD_START_FILE = "__buildstart__.txt"
 BUILD_STOP_FILE = "__buildstop__.txt"
 LOG_FOLDER = "__log__"
+BUILD_LOG = "build.log"  # in the log folder: what a builder in a process of its own printed
 
 #: How folders in `scratch` begin that are used for moments only, while something is declared.
 DECLARING_CONFIG = "config-"

@@ -20,7 +20,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-OnWait = Callable[[str], None]
+#: Called, with the owner's own words, before waiting for somebody else. Who returns True is asked again soon, and does
+#: not wait in the kernel, where nothing wakes a thread.
+OnWait = Callable[[str], "bool | None"]
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def exclusive(path: str | Path, *, on_wait: OnWait | None = None) -> Iterator[No
 
     Args:
         path: the lock file; its folder must exist.
-        on_wait: called, with the owner's own words, before waiting for somebody else.
+        on_wait: see `OnWait`.
     """
     descriptor = acquire(path, on_wait=on_wait)
     try:
@@ -163,8 +165,12 @@ def _open(path: str | Path) -> int:
 
 def _lock(descriptor: int, kind: int, on_wait: OnWait | None) -> bool:
     if not _try_lock(descriptor, kind):
-        if on_wait is not None:
-            on_wait(os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process")
+        while on_wait is not None:
+            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            if not on_wait(owner):
+                break
+            if _try_lock(descriptor, kind):
+                return True
         fcntl.flock(descriptor, kind)
     return True
 

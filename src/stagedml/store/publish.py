@@ -21,8 +21,9 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -38,6 +39,18 @@ from stagedml.store.objects import Context, DamagedFile, Store
 _LONGEST_PATH_BYTES = 4_050
 
 
+class Held(NamedTuple):
+    """What the one builder has.
+
+    Attributes:
+        scratch: its folder, for `begin_build`.
+        lock: a descriptor; as long as some process has it open, nobody else builds.
+    """
+
+    scratch: Path
+    lock: int
+
+
 @contextlib.contextmanager
 def building(
     store: Store,
@@ -45,12 +58,12 @@ def building(
     inputs: Context,
     instance: int,
     *,
-    on_wait: Callable[[str], None] | None = None,
-) -> Iterator[Path]:
+    on_wait: locks.OnWait | None = None,
+) -> Iterator[Held]:
     """Be the one builder of a derivation, direct inputs and instance, over all processes on this store.
 
-    Yields a scratch folder's path for `begin_build`. It is on the store's file system, belongs to this build alone,
-    and is what a failed or killed attempt leaves behind until the next attempt begins.
+    The scratch folder is on the store's file system, belongs to this build alone, and is what a failed or killed
+    attempt leaves behind until the next attempt begins.
 
     Raises StoreUnusable where nothing can be written.
     """
@@ -59,7 +72,7 @@ def building(
     with store.own_errors():
         held = locks.acquire(path, on_wait=on_wait)
     try:
-        yield Path(f"{store.side_text}/scratch/{key}")
+        yield Held(Path(f"{store.side_text}/scratch/{key}"), held)
     finally:
         locks.release(path, held)
 

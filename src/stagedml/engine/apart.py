@@ -1,0 +1,280 @@
+"""Building in processes of their own: the session's side of it.
+
+`Crew` belongs to one realize. The servers that fork its builds (`forkserver`) belong to the session: they are started
+when first asked for, one for each set of modules that builds import anyway, and end with it. So a build that does not
+need TensorFlow never loads it, and those that do share one import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from stagedml.authoring.resources import Resources
+from stagedml.engine.forkserver import CANCEL, LARGEST_MESSAGE, Ending, Limits, Order
+from stagedml.errors import BuildError
+
+#: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.
+_SLOW_IMPORTS = {"tensorflow": "tensorflow", "tf_keras": "tensorflow", "official": "tensorflow"}
+_BESIDE = {"tensorflow": ("tensorflow", "tf_keras")}
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "from stagedml.engine.forkserver import main; main(int(sys.argv[1]), sys.argv[2])"
+)
+_LOG_BYTES = 1 << 26
+_GRACE_S = 1.0
+_SHARE_OF_MACHINE = 0.9
+_TAIL_LINES, _TAIL_BYTES = 20, 4096
+
+Tell = Callable[..., None]
+
+
+class ServerFailed(BuildError):
+    """The process that starts builds did not start, or is gone."""
+
+    def __init__(self, printed: str) -> None:
+        super().__init__(printed)
+        self.printed = printed
+
+    def __str__(self) -> str:
+        return f"no process for builds can be started; realize with `jobs=1`\n{self.printed}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a build in a process of its own went.
+
+    Attributes:
+        message: what the builder told last: (`built`, what it made) or (`failed`, a `worker.Failure`); None if nothing.
+        ending: how its process ended.
+    """
+
+    message: tuple[Any, ...] | None
+    ending: Ending
+
+
+class Crew:
+    """The builds of one realize that run in processes of their own."""
+
+    def __init__(self) -> None:
+        self._channels: set[socket.socket] = set()
+        self._mutex = threading.Lock()
+        self.is_cancelled = False
+
+    def run(
+        self, order: Order, tell: Mapping[str, Tell], *, imports: Iterable[str] = (), lock: int | None = None
+    ) -> Outcome:
+        """Run a build, and wait for its end.
+
+        Args:
+            order: what to run.
+            tell: called with what it reports, by kind of message.
+            imports: the installed modules that its code imports.
+            lock: a descriptor that its processes keep open.
+
+        Raises:
+            ServerFailed: no process could be started.
+        """
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with mine:
+            with theirs, _in_memory(pickle.dumps(order)) as described:
+                descriptors = [theirs.fileno(), described, *([lock] if lock is not None else [])]
+                server = _send(_modules_for(imports), descriptors)
+            with self._mutex:
+                self._channels.add(mine)
+                if self.is_cancelled:
+                    _cancel(mine)
+            try:
+                return _heard(mine, tell, server)
+            finally:
+                with self._mutex:
+                    self._channels.discard(mine)
+
+    def cancel(self) -> None:
+        """End all builds, and those that begin later."""
+        with self._mutex:
+            self.is_cancelled = True
+            for channel in self._channels:
+                _cancel(channel)
+
+
+def _cancel(channel: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        channel.send(CANCEL)
+
+
+def _heard(channel: socket.socket, tell: Mapping[str, Tell], server: _Server) -> Outcome:
+    """Listen until the build has ended."""
+    last: tuple[Any, ...] | None = None
+    while text := channel.recv(LARGEST_MESSAGE):
+        kind, *values = pickle.loads(text)
+        if kind == "ended":
+            return Outcome(last, values[0])
+        if kind in tell:
+            tell[kind](*values)
+        else:
+            last = (kind, *values)
+    if not server.is_alive:
+        raise ServerFailed(server.printed())
+    raise ServerFailed("the supervisor of the build was killed")
+
+
+def order_for(task: bytes, log: Path, resources: Resources, gpus: Iterable[int] | None) -> Order:
+    """The order for a build: it finds itself where this process is, with the same environment."""
+    environment = dict(os.environ)
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus)) or "-1"
+    declared = resources.memory_bytes
+    return Order(
+        limits=Limits(
+            seconds=resources.timeout_s,
+            memory_bytes=declared or int(memory_of_machine() * _SHARE_OF_MACHINE),
+            is_declared=declared is not None,
+            log_bytes=_LOG_BYTES,
+            grace_s=_GRACE_S,
+        ),
+        environment=environment,
+        folder=_here(),
+        path=[path if path else _here() for path in sys.path],
+        arguments=list(sys.argv),
+        log=str(log),
+        task=task,
+    )
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return "/"
+
+
+@functools.lru_cache(maxsize=1)
+def memory_of_machine() -> int:
+    """How many bytes of memory there are, for this process's group if it has a limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(Path(path).read_text()))
+    return total
+
+
+def told(ending: Ending) -> str:
+    """Why a builder ended that said nothing, or that was ended; "" if it ended well."""
+    if ending.ended_for:
+        return ending.ended_for
+    if ending.left:
+        left = ", ".join(ending.left)
+        return f"it left processes running, which were ended: {left}; let the builder wait for what it starts"
+    if ending.code < 0:
+        name = signal.Signals(-ending.code).name
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    return f"its process ended with exit code {ending.code} before the builder did"
+
+
+def tail_of(log: Path) -> str:
+    """The last lines of a log."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_TAIL_LINES:])
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+class _Server:
+    """One server process."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(theirs.fileno()), ",".join(modules), json.dumps(_paths())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env={**os.environ, "TF_USE_LEGACY_KERAS": os.environ.get("TF_USE_LEGACY_KERAS", "1")},
+                start_new_session=True,
+            )
+        self._channel = mine
+        self._mutex = threading.Lock()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, descriptors: list[int]) -> None:
+        with self._mutex:
+            socket.send_fds(self._channel, [b"build"], descriptors)
+
+    def printed(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")[-2000:]
+
+
+def _paths() -> list[str]:
+    return [path if path else _here() for path in sys.path]
+
+
+_servers: dict[tuple[int, tuple[str, ...]], _Server] = {}
+_starting = threading.Lock()
+
+
+def _send(modules: tuple[str, ...], descriptors: list[int]) -> _Server:
+    """Have a server for these modules start a build; one that is gone is replaced, once."""
+    for _ in range(2):
+        server = warm(modules)
+        try:
+            server.send(descriptors)
+        except OSError:
+            continue
+        return server
+    raise ServerFailed(server.printed())
+
+
+def warm(modules: tuple[str, ...]) -> _Server:
+    """The server for these modules, started if there is none."""
+    with _starting:
+        key = (os.getpid(), modules)  # a fork of the session needs servers of its own
+        server = _servers.get(key)
+        if server is None or not server.is_alive:
+            server = _servers[key] = _Server(modules)
+        return server
+
+
+def _modules_for(imports: Iterable[str]) -> tuple[str, ...]:
+    slow = {_SLOW_IMPORTS[top] for name in imports if (top := name.partition(".")[0]) in _SLOW_IMPORTS}
+    return ("stagedml.engine.worker", *(module for name in sorted(slow) for module in _BESIDE[name]))
+
+
+@contextlib.contextmanager
+def _in_memory(text: bytes) -> Iterator[int]:
+    """A descriptor of a file without a name that holds a text."""
+    descriptor = os.memfd_create("stagedml-order")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(text)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

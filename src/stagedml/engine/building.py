@@ -1,0 +1,106 @@
+"""Running a builder for a turn: in this process, so that a debugger works, or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from stagedml.authoring.build import BuildListener
+from stagedml.authoring.stage import StageRealizer
+from stagedml.engine import apart
+from stagedml.engine.failures import Cancelled
+from stagedml.engine.nodes import Node
+from stagedml.engine.setting import Setting
+from stagedml.engine.task import Task
+from stagedml.errors import BuildError
+from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
+from stagedml.store.metadata import BuildRecord
+
+
+def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> list[tuple[Path, BuildRecord]]:
+    """Run a builder; returns the folders that were filled, and what is to be recorded of each.
+
+    Args:
+        task: what to run.
+        log: where what it prints is to be kept, if it has a process of its own.
+        lock: a descriptor that its processes keep open.
+
+    Raises:
+        FailedApart, CannotBeSent, ServerFailed: it failed in a process of its own, or got none.
+        Cancelled: the run is over.
+    """
+    if setting.crew is None or node.is_bound_here:
+        with setting.outside():
+            return task.perform(setting.store, Relay(node.dref, setting))
+    return _perform_apart(setting, node, task, log, lock)
+
+
+class Relay(BuildListener):
+    """Passes on what a build reports, with the name of its derivation."""
+
+    def __init__(self, dref: str, setting: Setting) -> None:
+        self.dref, self.setting = dref, setting
+
+    def progress(self, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        with self.setting.mutex:
+            self.setting.observer.progress(self.dref, label, done, total, unit, note)
+
+    def message(self, text: str) -> None:
+        with self.setting.mutex:
+            self.setting.observer.message(self.dref, text)
+
+
+class FailedApart(Exception):
+    """A builder failed in a process of its own.
+
+    Attributes:
+        raised: what it raised; itself if that could not be sent, or if its process ended otherwise.
+        frames: the traceback there.
+    """
+
+    def __init__(self, reason: str, raised: BaseException | None = None, frames: str = "") -> None:
+        super().__init__(reason)
+        self.raised: BaseException = raised if raised is not None else BuildError(reason)
+        self.frames = frames
+
+
+def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> list[tuple[Path, BuildRecord]]:
+    """Run a builder in a process of its own. Raises FailedApart, Cancelled, CannotBeSent, ServerFailed."""
+    from stagedml.authoring import shipping  # its pickler is loaded only where something is sent
+    from stagedml.engine.worker import written
+
+    assert setting.crew is not None
+    realizer = node.derivation.realizer
+    imports: Collection[str] = ()
+    if isinstance(realizer, StageRealizer):
+        task = dataclasses.replace(task, builder=shipping.sent(realizer))
+        fingerprinted = realizer.declaration.fingerprinted
+        imports = fingerprinted.imports if fingerprinted is not None else ()
+    order = apart.order_for(
+        written(node.ref.name, task, setting.store), log, node.resources, setting.gpus.get(node.dref)
+    )
+    relay = Relay(node.dref, setting)
+    with setting.outside():
+        outcome = setting.crew.run(
+            order, {"progress": relay.progress, "message": relay.message}, imports=imports, lock=lock
+        )
+    if setting.crew.is_cancelled:
+        raise Cancelled(node.dref)
+    kind, value = outcome.message or ("", None)
+    if kind == "failed" and not outcome.ending.ended_for:
+        raise FailedApart(value.reason, value.error, value.frames)
+    if kind != "built" or outcome.ending.ended_for or outcome.ending.left:
+        raise FailedApart(apart.told(outcome.ending))
+    built: list[tuple[Path, BuildRecord]] = value
+    return built
+
+
+def keep_log(log: Path, tree: Path) -> None:
+    """Make what a builder printed part of what is kept of it, in no hash."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size:
+            (tree / LOG_FOLDER).mkdir(exist_ok=True)
+            os.replace(log, tree / LOG_FOLDER / BUILD_LOG)

@@ -1,0 +1,124 @@
+"""How a realize ends badly, and what is told of it."""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedml.core.refs import parse_dref
+from stagedml.errors import BuildError
+
+_OWN = str(Path(__file__).resolve().parent.parent)  # the package
+_NOT_OURS = (f"{_OWN}/ml", f"{_OWN}/stages")  # but recipes are as a user's
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a builder raised.
+
+    Attributes:
+        error: it, if it can be sent; else None.
+        reason: what it says, with its type.
+        frames: its traceback, from the first line of the builder on.
+    """
+
+    error: BaseException | None
+    reason: str
+    frames: str
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What is told of an error, here or elsewhere."""
+    return Failure(error, "".join(traceback.format_exception_only(error)).strip(), users_traceback(error))
+
+
+def users_traceback(error: BaseException) -> str:
+    """The traceback of an error without the frames of ours above the builder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((index for index, frame in enumerate(frames) if not _is_ours(frame.filename)), None)
+    return "".join(traceback.format_list(frames[first:])) if first is not None else ""
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(f"{_OWN}/") and not filename.startswith(_NOT_OURS)
+
+
+class BuildFailed(BuildError):
+    """A build did not come to a good end. What the builder raised, if it did, is the cause (`__cause__`).
+
+    Attributes:
+        dref: what was being built.
+        reason: what happened.
+        scratch: what it had written, kept until the next attempt.
+        frames: the traceback, from the builder on.
+        log: the last lines that it printed, if it ran in a process of its own.
+        log_path: where all of them are.
+        differences: what is different from the nearest earlier build of that stage, which is `since`.
+    """
+
+    def __init__(
+        self,
+        dref: str,
+        reason: str,
+        scratch: str,
+        frames: str = "",
+        log: str = "",
+        log_path: str = "",
+        differences: Sequence[str] = (),
+        since: str = "",
+    ) -> None:
+        super().__init__(dref, reason, scratch, frames, log, log_path, tuple(differences), since)
+        self.dref, self.reason, self.scratch = dref, reason, scratch
+        self.frames, self.log, self.log_path = frames, log, log_path
+        self.differences, self.since = tuple(differences), since
+
+    def __str__(self) -> str:
+        parts = [f"building {parse_dref(self.dref).name} failed: {self.reason}", f"  derivation {self.dref}"]
+        if self.differences:
+            parts.append(f"  since {self.since}: " + "; ".join(self.differences))
+        if self.frames:
+            parts.append("  at\n" + textwrap.indent(self.frames.rstrip("\n"), "  "))
+        if self.log:
+            parts.append(f"  the last it printed, of {self.log_path}:\n" + textwrap.indent(self.log, "    | "))
+        parts.append(f"  what it had written is kept, until the next attempt, in {self.scratch}")
+        return "\n".join(parts)
+
+
+class BuildsFailed(BuildError):
+    """Several builds of one realize failed, and what did not rest on them was built all the same."""
+
+    def __init__(self, failures: Sequence[BaseException], skipped: Sequence[str]) -> None:
+        super().__init__(tuple(failures), tuple(skipped))
+        self.failures, self.skipped = tuple(failures), tuple(skipped)
+
+    def __str__(self) -> str:
+        parts = [str(failure) for failure in self.failures]
+        if self.skipped:
+            names = ", ".join(parse_dref(dref).name for dref in self.skipped)
+            parts.append(f"not tried, since they rest on these: {names}")
+        return "\n".join(parts)
+
+
+class Cancelled(BuildError):
+    """A build was ended because the realize that it belongs to is over."""
+
+    def __init__(self, dref: str) -> None:
+        super().__init__(dref)
+        self.dref = dref
+
+    def __str__(self) -> str:
+        return f"building {parse_dref(self.dref).name} was cancelled"
+
+
+class MatcherUnsatisfied(BuildError):
+    """Nothing that can be built would satisfy a matcher."""
+
+    def __init__(self, dref: str, matcher: str) -> None:
+        super().__init__(dref, matcher)
+        self.dref, self.matcher = dref, matcher
+
+    def __str__(self) -> str:
+        return f"{self.dref}: its matcher {self.matcher} is not satisfied by what is in the store or was built"

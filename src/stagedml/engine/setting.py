@@ -1,0 +1,49 @@
+"""What all turns of a run have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stagedml.engine.apart import Crew
+from stagedml.engine.contexts import Contexts
+from stagedml.engine.events import Observer
+from stagedml.engine.planning import Planner
+from stagedml.store.objects import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all turns of a run have in common.
+
+    Attributes:
+        chosen: the realizations that stand for the derivations that had their turn.
+        arguments: Exec values by derivation.
+        crew: the builds in processes of their own; None if all are made in this one.
+        gpus: those that a derivation's build may use, where that is counted.
+        mutex: held by whoever has a turn, but while it waits for something; see `outside`.
+    """
+
+    store: Store
+    planner: Planner
+    contexts: Contexts
+    chosen: dict[str, tuple[str, ...]]
+    arguments: Mapping[str, Mapping[str, Any]]
+    offline: bool
+    mirrors: str
+    observer: Observer
+    crew: Crew | None = None
+    gpus: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    mutex: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextlib.contextmanager
+    def outside(self) -> Iterator[None]:
+        """Let others have their turns inside the block: it is slow, and touches nothing that they have in common."""
+        self.mutex.release()
+        try:
+            yield
+        finally:
+            self.mutex.acquire()
