@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stagedml.authoring.realized import realized as realized
     from stagedml.authoring.redefine import pinned as pinned
     from stagedml.authoring.redefine import redefine as redefine
+    from stagedml.authoring.resources import Resources as Resources
     from stagedml.authoring.session import current_store as current_store
     from stagedml.authoring.session import store_initialize as store_initialize
     from stagedml.authoring.session import using_store as using_store
@@ -77,6 +78,7 @@ _WHERE = {
     "stagedml.authoring.pylightnix": ("Closure", "DRef", "Derivation", "RRef", "RefPath"),
     "stagedml.authoring.realized": ("realized",),
     "stagedml.authoring.redefine": ("pinned", "redefine"),
+    "stagedml.authoring.resources": ("Resources",),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.blessing": ("bless", "borrow"),

@@ -9,15 +9,12 @@ this process, and another one would not see them.
 
 from __future__ import annotations
 
-import importlib
 import io
+import pickle
 import sys
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import cloudpickle
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.fingerprinted import Fingerprinted
@@ -62,7 +59,7 @@ class Sent:
         for path, digest in self.files.items():
             if digest_of_text(text_of_file(path) or "") != digest:
                 raise ChangedSinceDeclared(path, "its text")
-        if not _is_named(self.stage):
+        if not is_named(self.stage):
             return self.stage.run(build)
         found = Fingerprinted(self.stage.builder, self.packages)
         if found.code.digest != self.declared:
@@ -90,41 +87,32 @@ def sent(realizer: StageRealizer) -> Sent:
         return Sent(stage, None, "none", frozenset(), {})
     code = fingerprinted.code
     units = frozenset((unit.name, unit.digest) for unit in code.units)
-    return Sent(stage, code.digest, fingerprinted.policy, units, {} if _is_named(stage) else fingerprinted.files)
+    return Sent(stage, code.digest, fingerprinted.policy, units, {} if is_named(stage) else fingerprinted.files)
 
 
 def dumps(name: str, value: object) -> bytes:
     """Write a value for another process. Raises CannotBeSent, which speaks of `name`."""
+    from stagedml.authoring.pickling import StagePickler  # takes a while to load, and is not always needed
+
     file = io.BytesIO()
     try:
-        _Pickler(file).dump(value)
+        StagePickler(file).dump(value)
     except Exception as error:  # whatever the objects' own methods raise
         raise CannotBeSent(name, f"{type(error).__name__}: {error}") from error
     return file.getvalue()
 
 
-loads = cloudpickle.loads
+def loads(text: bytes) -> Any:
+    """Read what `dumps` wrote."""
+    return pickle.loads(text)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """Writes stages, and their builders, by their names where they have one."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Stage) and _is_named(obj):
-            return _stage_named, (obj.builder.__module__, obj.builder.__qualname__)
-        if isinstance(obj, types.FunctionType):
-            stage = _found(obj.__module__, obj.__qualname__)
-            if isinstance(stage, Stage) and stage.builder is obj:
-                return _builder_named, (obj.__module__, obj.__qualname__)
-        return super().reducer_override(obj)
-
-
-def _is_named(stage: Stage[..., Any]) -> bool:
+def is_named(stage: Stage[..., Any]) -> bool:
     builder = stage.builder
-    return _found(builder.__module__, builder.__qualname__) is stage
+    return found_by_name(builder.__module__, builder.__qualname__) is stage
 
 
-def _found(module: str | None, qualname: str) -> object:
+def found_by_name(module: str | None, qualname: str) -> object:
     """What a name in an importable module stands for; None if it is none."""
     if not module or module == "__main__" or module not in sys.modules:
         return None
@@ -134,18 +122,3 @@ def _found(module: str | None, qualname: str) -> object:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found
-
-
-def _stage_named(module: str, qualname: str) -> object:
-    found: object = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if not isinstance(found, Stage):
-        raise ChangedSinceDeclared(module, qualname)
-    return found
-
-
-def _builder_named(module: str, qualname: str) -> Callable[..., Any]:
-    stage = _stage_named(module, qualname)
-    assert isinstance(stage, Stage)
-    return stage.builder

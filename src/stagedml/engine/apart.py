@@ -24,16 +24,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from stagedml.authoring.resources import Resources
-from stagedml.engine.forkserver import CANCEL, LARGEST_MESSAGE, Ending, Limits, Order
+from stagedml.engine.forkserver import CANCEL, COMMAND, LARGEST_MESSAGE, Ending, Limits, Order
 from stagedml.errors import BuildError
 
 #: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.
 _SLOW_IMPORTS = {"tensorflow": "tensorflow", "tf_keras": "tensorflow", "official": "tensorflow"}
 _BESIDE = {"tensorflow": ("tensorflow", "tf_keras")}
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from stagedml.engine.forkserver import main; main(int(sys.argv[1]), sys.argv[2])"
-)
 _LOG_BYTES = 1 << 26
 _GRACE_S = 1.0
 _SHARE_OF_MACHINE = 0.9
@@ -208,7 +204,7 @@ class _Server:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), ",".join(modules), json.dumps(_paths())],
+                [sys.executable, "-c", COMMAND, str(theirs.fileno()), ",".join(modules), json.dumps(_paths())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

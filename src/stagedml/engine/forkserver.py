@@ -38,6 +38,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LARGEST_MESSAGE = 1 << 17
+_START = "from stagedml.engine.forkserver import main"
+#: How to start a server: with the numbers and texts that `main` takes, and where modules are looked for.
+COMMAND = f"import json, sys; sys.path[:] = json.loads(sys.argv[3]); {_START}; main(int(sys.argv[1]), sys.argv[2])"
 CANCEL = b"cancel"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -349,7 +352,7 @@ def _command_of(process: int) -> str:
             words = file.read().decode(errors="replace").replace("\0", " ").strip()
     except OSError:
         return ""
-    return f"{process}: {words[:120]}"
+    return f"{process}: a fork of the builder" if _START in words else f"{process}: {words[:120]}"
 
 
 def _kill_all() -> None:

@@ -23,7 +23,7 @@ from stagedml.engine.failures import BuildsFailed, Cancelled
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.turn import Turn
-from stagedml.errors import BuildError, UsageError
+from stagedml.errors import StagedmlError, UsageError
 
 Work = tuple[Node, PlanStep]
 
@@ -37,7 +37,7 @@ def work_off(setting: Setting, work: Sequence[Work], *, jobs: int, keep_going: b
         keep_going: after a failure, go on with what does not rest on it.
 
     Raises:
-        BuildError: what went wrong; BuildsFailed if several did, or something was left out.
+        StagedmlError: what went wrong; BuildsFailed if several did, or something was left out.
     """
     progress = _Progress(setting, work, keep_going)
     if setting.crew is None:
@@ -70,7 +70,7 @@ class _Progress:
         try:
             with self.setting.mutex:
                 self.settle(node, step.rrefs if step.verdict is Verdict.REUSE else self.turn(one))
-        except BuildError as error:
+        except StagedmlError as error:
             self.fail(node, error)
 
     def turn(self, one: Work) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class _Parallel:
         if isinstance(outcome, tuple):
             self._settle(dref, outcome)
             return
-        if not isinstance(outcome, BuildError):
+        if not isinstance(outcome, StagedmlError):
             raise outcome
         self.progress.fail(self.work[dref][0], outcome)
         self._release(dref)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from stagedml.authoring.build import derive_seed, stage_seed
 from stagedml.authoring.realized import MustBeThere
+from stagedml.authoring.shipping import CannotBeSent
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core.matchers import Candidate
 from stagedml.core.plan import Decision, PlanStep, Verdict
@@ -212,7 +213,7 @@ class Turn:
                 keep_log(log, tree)
                 made.append(self._publish(tree, context, record, links_to=getattr(task.builder, "links_to", ())))
                 observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
-        except Cancelled as error:
+        except (Cancelled, CannotBeSent) as error:
             observer.failed(node.dref, error)
             raise
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
@@ -254,12 +255,15 @@ class Turn:
             reason += f"; {free:,} bytes were free on the file system of {self.store.layout.root}, and what the builder"
             reason += " had written was deleted; `stagedml gc` shows what else could go, with `--scratch-age 0s` also"
             reason += " what other failed builds left"
+        tail = tail_of(log)
+        with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as file:
+            file.write(f"{frames}{reason}\n")
         return BuildFailed(
             self.node.dref,
             reason,
             str(outpath),
             frames=frames,
-            log=tail_of(log),
+            log=tail,
             log_path=str(log),
             differences=[str(reason) for reason in explained.reasons] if explained.since else (),
             since=str(explained.since or ""),

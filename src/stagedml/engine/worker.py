@@ -13,7 +13,6 @@ import logging
 import os
 import pickle
 import socket
-import traceback
 
 from stagedml.authoring import shipping
 from stagedml.authoring.build import BuildListener
@@ -33,7 +32,6 @@ def run(order: bytes, channel: socket.socket) -> None:
         outcome = ("built", task.perform(Store(layout, durable=durable), _Teller(channel)))
     except BaseException as error:  # SystemExit too: who exits must not end as if all had gone well
         if os.getpid() == owner:
-            traceback.print_exception(error)
             channel.send(_failed(failure_of(error)))
         return
     if os.getpid() == owner:
