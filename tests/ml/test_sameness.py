@@ -738,7 +738,7 @@ def test_what_holds_no_tensors_is_compared_by_bytes(trees: tuple[Path, Path], na
 def test_damage_anywhere_is_never_a_crash_and_never_identical(name: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pair = Path(folder, "before"), Path(folder, "after")
-        same = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.int16)}
+        same: Arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.int16)}
         tensors(pair, name, same, same)
         whole = bytearray((pair[0] / name).read_bytes())
         whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
