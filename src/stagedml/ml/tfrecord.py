@@ -64,6 +64,27 @@ def read_records(path: Path) -> Iterator[dict[str, NDArray[np.int64]]]:
     Raises:
         DamagedRecords: a checksum does not hold, the file ends within a row, or a feature holds no integers.
     """
+    for offset, payload, masked in _frames(path):
+        if _masked_checksum(payload) != masked:
+            raise DamagedRecords(str(path), offset, "the checksum of a record does not hold")
+        try:
+            yield _decode_example(payload)
+        except (ValueError, IndexError) as error:
+            raise DamagedRecords(str(path), offset, f"not an example of integers ({error})") from error
+
+
+def read_frames(path: Path) -> Iterator[bytes]:
+    """The records of any TFRecord file as bytes, each with its checksum, which is not checked.
+
+    Raises:
+        DamagedRecords: the checksum of a length does not hold, or the file ends within a record.
+    """
+    for _, payload, masked in _frames(path):
+        yield payload + masked
+
+
+def _frames(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
+    """Offset, payload and its masked checksum of each record; only the checksums of the lengths are checked."""
     with path.open("rb") as file:
         offset = 0
         while head := file.read(12):
@@ -73,13 +94,7 @@ def read_records(path: Path) -> Iterator[dict[str, NDArray[np.int64]]]:
             body = file.read(size + 4)
             if len(body) < size + 4:
                 raise DamagedRecords(str(path), offset, "the file ends within a record")
-            payload = body[:size]
-            if _masked_checksum(payload) != body[size:]:
-                raise DamagedRecords(str(path), offset, "the checksum of a record does not hold")
-            try:
-                yield _decode_example(payload)
-            except (ValueError, IndexError) as error:
-                raise DamagedRecords(str(path), offset, f"not an example of integers ({error})") from error
+            yield offset, body[:size], body[size:]
             offset += 12 + size + 4
 
 
