@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         args=dict(map(assignment, arguments.exec_values)),
         offline=arguments.offline,
         link=arguments.out_link,
+        jobs=arguments.jobs,
+        keep_going=arguments.keep_going,
         observer=shown(show_plan=True),
     )
     rrefs = _leaves(realized)

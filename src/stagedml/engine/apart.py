@@ -30,6 +30,7 @@ from stagedml.errors import BuildError
 #: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.
 _SLOW_IMPORTS = {"tensorflow": "tensorflow", "tf_keras": "tensorflow", "official": "tensorflow"}
 _BESIDE = {"tensorflow": ("tensorflow", "tf_keras")}
+_RECIPES = ("stagedml.stages", "stagedml.ml")
 _LOG_BYTES = 1 << 26
 _GRACE_S = 1.0
 _SHARE_OF_MACHINE = 0.9
@@ -204,7 +205,14 @@ class _Server:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, str(theirs.fileno()), ",".join(modules), json.dumps(_paths())],
+                [
+                    sys.executable,
+                    "-c",
+                    COMMAND,
+                    str(theirs.fileno()),
+                    ",".join([*_ours(), *modules]),
+                    json.dumps(_paths()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -260,7 +268,13 @@ def warm(modules: tuple[str, ...]) -> _Server:
 
 def _modules_for(imports: Iterable[str]) -> tuple[str, ...]:
     slow = {_SLOW_IMPORTS[top] for name in imports if (top := name.partition(".")[0]) in _SLOW_IMPORTS}
-    return ("stagedml.engine.worker", *(module for name in sorted(slow) for module in _BESIDE[name]))
+    return tuple(module for name in sorted(slow) for module in _BESIDE[name])
+
+
+def _ours() -> list[str]:
+    """What every build imports of StagedML, and what else this session has loaded, but for recipes: they may change."""
+    loaded = (name for name in sys.modules if name.startswith("stagedml.") and not name.startswith(_RECIPES))
+    return ["stagedml.engine.worker", "stagedml.authoring.pickling", *sorted(loaded)]
 
 
 @contextlib.contextmanager
