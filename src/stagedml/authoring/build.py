@@ -6,7 +6,9 @@ and writes whatever has a clock in it below `build.log_dir`.
 
 from __future__ import annotations
 
+import functools
 import logging
+import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, cast
 from blake3 import blake3
 
 from stagedml.authoring.artifact import Artifact, ConfigSource
+from stagedml.authoring.distributions import versions_of
 from stagedml.authoring.pylightnix import (
     BuildArgs,
     Context,
@@ -33,6 +36,7 @@ from stagedml.core.config import Config, is_ref_path
 from stagedml.core.refs import is_dref, parse_rref
 from stagedml.errors import BuildError, UsageError
 from stagedml.store import atomic
+from stagedml.store.checkpoints import slot
 from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
 from stagedml.store.objects import Store, output_exists
 
@@ -102,6 +106,8 @@ class Build(PylightnixBuild):
         offline: bool = False,
         mirrors: str = "",
         listener: BuildListener | None = None,
+        checkpoints: Path | None = None,
+        imports: Collection[str] = (),
     ) -> None:
         self._store = store_of(storage)
         self._reads: dict[str, None] = {}
@@ -113,6 +119,8 @@ class Build(PylightnixBuild):
         self.offline = offline
         self.mirrors = mirrors
         self._listener = listener or BuildListener()
+        self._checkpoints = checkpoints
+        self._imports = imports
 
     # -- what leads beyond the declared fields of the inputs --------------------------------------------------------
 
@@ -191,6 +199,25 @@ class Build(PylightnixBuild):
         folder = self.outpath / LOG_FOLDER
         folder.mkdir(exist_ok=True)
         return folder
+
+    @functools.cached_property
+    def checkpoint_dir(self) -> Path:
+        """A folder that outlives a crash: what a builder writes there, its next attempt finds. Made when asked for.
+
+        It belongs to this derivation with these inputs, this instance, these values of the Exec parameters and these
+        versions of Python and of what the builder imports; any of them other, and it is another folder. It is gone when
+        the build has succeeded, so what is to be kept is written to `outpath`. No two processes have it at a time.
+
+        What a builder makes after going on must be what it makes without a break, byte for byte. And a crash may come
+        at any moment: write beside, and rename.
+        """
+        if self._checkpoints is None:
+            folder = self.scratch / "checkpoints"
+            folder.mkdir(exist_ok=True)
+            return folder
+        packages = versions_of(self._imports, "lock")
+        way = {"arguments": dict(self.rarg), "python": platform.python_version(), "packages": packages}
+        return slot(self._checkpoints, way)
 
     def paths(self, path: RefPath | str) -> list[Path]:
         """The files a path stands for: one for each realization of the input it leads into, in the order of contents.

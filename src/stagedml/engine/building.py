@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 from stagedml.authoring.build import BuildListener
@@ -74,18 +73,15 @@ def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: in
 
     assert setting.crew is not None
     realizer = node.derivation.realizer
-    imports: Collection[str] = ()
     if isinstance(realizer, StageRealizer):
         task = dataclasses.replace(task, builder=shipping.sent(realizer))
-        fingerprinted = realizer.declaration.fingerprinted
-        imports = fingerprinted.imports if fingerprinted is not None else ()
     order = apart.order_for(
         written(node.ref.name, task, setting.store), log, node.resources, setting.gpus.get(node.dref)
     )
     relay = Relay(node.dref, setting)
     with setting.outside():
         outcome = setting.crew.run(
-            order, {"progress": relay.progress, "message": relay.message}, imports=imports, lock=lock
+            order, {"progress": relay.progress, "message": relay.message}, imports=task.imports, lock=lock
         )
     if setting.crew.is_cancelled:
         raise Cancelled(node.dref)

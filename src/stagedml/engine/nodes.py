@@ -63,6 +63,13 @@ class Node:
         return realizer.stage.resources if isinstance(realizer, StageRealizer) else Resources()
 
     @property
+    def imports(self) -> frozenset[str]:
+        """The installed modules that its code imports."""
+        realizer = self.derivation.realizer
+        fingerprinted = realizer.declaration.fingerprinted if isinstance(realizer, StageRealizer) else None
+        return fingerprinted.imports if fingerprinted is not None else frozenset()
+
+    @property
     def code(self) -> Code | None:
         """The code behind it; None where there is none in its config, or it is not one of our stages."""
         realizer = self.derivation.realizer

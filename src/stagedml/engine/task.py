@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -40,6 +40,8 @@ class Task:
         context: all that the result rests on.
         outpath: the folder to fill.
         arguments: values of the Exec parameters.
+        checkpoints: the folder of what outlives a crash.
+        imports: the installed modules that the builder's code imports.
         notes: fields of the record that are known beforehand.
     """
 
@@ -52,6 +54,8 @@ class Task:
     arguments: Mapping[str, Any]
     offline: bool
     mirrors: str
+    checkpoints: Path | None = None
+    imports: Collection[str] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def perform(self, store: Store, listener: BuildListener) -> list[tuple[Path, BuildRecord]]:
@@ -71,6 +75,8 @@ class Task:
             offline=self.offline,
             mirrors=self.mirrors,
             listener=listener,
+            checkpoints=self.checkpoints,
+            imports=self.imports,
         )
         builder: Builder = self.builder
         started, stopped = builder.run(build)

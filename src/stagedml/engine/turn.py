@@ -31,7 +31,7 @@ from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.task import Task
 from stagedml.errors import StagedmlError, UsageError
-from stagedml.store import adoptions, atomic
+from stagedml.store import adoptions, atomic, checkpoints
 from stagedml.store.contexts import WrittenContext
 from stagedml.store.hashing import UnpublishableContent
 from stagedml.store.layout import BUILD_LOG, CONTEXT_FILE
@@ -205,12 +205,14 @@ class Turn:
         outpath = begin_build(self.store, held.scratch)
         log = held.scratch / BUILD_LOG
         context = self.setting.contexts.of(self.inputs)
-        task = self._task(instance, outpath, context, explained)
+        kept = checkpoints.checkpoints_of(self.store.layout, held.scratch)
+        task = self._task(instance, outpath, context, explained, kept)
         observer.started(node.dref, instance, outpath)
         made = []
         try:
             for tree, record in perform(setting, node, task, log, held.lock):
                 keep_log(log, tree)
+                record = replace(record, attempts=checkpoints.attempts(kept))
                 made.append(self._publish(tree, context, record, links_to=getattr(task.builder, "links_to", ())))
                 observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
         except (Cancelled, CannotBeSent) as error:
@@ -223,9 +225,16 @@ class Turn:
             observer.failed(node.dref, error)
             raise
         self._clean(held.scratch)
+        self._forget(kept)
         return made
 
-    def _task(self, instance: int, outpath: Path, context: WrittenContext, explained: Explanation) -> Task:
+    def _forget(self, kept: Path) -> None:
+        try:
+            checkpoints.forget(kept)
+        except OSError as error:
+            logger.warning("%s stays: %s", kept, error)
+
+    def _task(self, instance: int, outpath: Path, context: WrittenContext, explained: Explanation, kept: Path) -> Task:
         setting, realizer = self.setting, self.node.derivation.realizer
         given = setting.arguments.get(self.node.dref, {})
         is_own = isinstance(realizer, OwnRealizer)
@@ -240,6 +249,8 @@ class Turn:
             arguments=realizer.exec_arguments(given) if isinstance(realizer, OwnRealizer) else dict(given),
             offline=setting.offline,
             mirrors=setting.mirrors,
+            checkpoints=kept,
+            imports=self.node.imports,
             notes={**notes, "key": self._key or ""} if is_own else notes,
         )
 

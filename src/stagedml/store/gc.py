@@ -74,7 +74,7 @@ class Policy:
         keep_latest: of each derivation, keep so many realizations that were built last.
         keep_best: of each derivation, keep so many realizations with the highest value of a metric: (metric, number).
         scratch_s: what failed and killed builds left goes when nothing in it changed for so many seconds.
-        resumable_s: as `scratch_s`, for unfinished downloads.
+        resumable_s: as `scratch_s`, for unfinished downloads and checkpoints of builds that ended badly.
         quarantine_s: as `scratch_s`, for what was found damaged.
     """
 

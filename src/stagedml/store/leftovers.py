@@ -31,7 +31,7 @@ class Ages:
     Attributes:
         grace_s: what publishing and collecting left, metadata of what is gone, and code that nothing has.
         scratch_s: what failed and killed builds left.
-        resumable_s: unfinished downloads.
+        resumable_s: unfinished downloads, and checkpoints of builds that ended badly.
         quarantine_s: what was found damaged.
     """
 
@@ -46,7 +46,8 @@ class Leftover:
     """Something in the store that is no realization and that nobody works on any more.
 
     Attributes:
-        kind: `scratch`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix`, `metadata` or `code`.
+        kind: `scratch`, `checkpoint`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix`, `metadata` or
+            `code`.
         path: the file or folder, absolute.
         age_s: how long ago the last change in it was, in seconds.
     """
@@ -73,6 +74,8 @@ def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> I
     yield from old("declaring", declaring, DAY_S)
     builds = [path for path in scratch if path not in set(declaring) and not locks.is_held(_lock_of(layout, path))]
     yield from old("scratch", builds, ages.scratch_s)
+    kept = atomic.paths_in(layout.all_checkpoints)
+    yield from old("checkpoint", (path for path in kept if not locks.is_held(_lock_of(layout, path))), ages.resumable_s)
     yield from old("download", atomic.paths_in(layout.all_downloads), ages.resumable_s)
     yield from old("quarantine", atomic.paths_in(layout.quarantine), ages.quarantine_s)
     yield from old("pylightnix", atomic.paths_in(layout.tmp), ages.scratch_s)
@@ -120,7 +123,7 @@ def unlink_if_there(path: str) -> None:
 
 def sweep(layout: Layout, leftover: Leftover) -> bool:
     """Delete a leftover; False if somebody works on it again."""
-    if leftover.kind != "scratch":
+    if leftover.kind not in ("scratch", "checkpoint"):
         remove_path(leftover.path)
         return True
     with locks.exclusive_if_free(_lock_of(layout, leftover.path)) as free:

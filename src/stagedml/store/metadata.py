@@ -40,6 +40,15 @@ class UnreadableMetadata(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A time at which a build that can go on after a crash was begun, or gone on with."""
+
+    started: float  #: seconds since the epoch
+    host: str
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRecord:
     """One build that ended in a realization."""
 
@@ -58,6 +67,7 @@ class BuildRecord:
     published: float = 0.0  #: when that was, seconds since the epoch
     reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
     since: str = ""  #: the realization that the reasons compare with
+    attempts: tuple[Attempt, ...] = ()  #: of a build that can go on after a crash, the last one included
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,8 @@ def _build_document(build: BuildRecord) -> dict[str, Any]:
     for name in ("key", "reads", "adopted", "published", "since"):
         if value := getattr(build, name):
             document[name] = value
+    if build.attempts:
+        document["attempts"] = [dataclasses.asdict(attempt) for attempt in build.attempts]
     if build.reasons:
         document["reasons"] = [
             {"cause": one.cause, "subject": one.subject, "before": one.before, "after": one.after}
@@ -170,7 +182,8 @@ def _build(document: Mapping[str, Any]) -> BuildRecord:
     reasons = tuple(
         Reason(Cause(one["cause"]), one["subject"], one["before"], one["after"]) for one in document.get("reasons", ())
     )
-    return BuildRecord(**{**document, "reads": reads, "reasons": reasons})
+    attempts = tuple(Attempt(**attempt) for attempt in document.get("attempts", ()))
+    return BuildRecord(**{**document, "reads": reads, "reasons": reasons, "attempts": attempts})
 
 
 def _entry(kind: Any, path: Any, size: Any, digest: Any) -> Entry:
