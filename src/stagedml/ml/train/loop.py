@@ -100,7 +100,8 @@ def train(
         epochs: how often the data is gone through.
         seed: of the dropout.
         label: what `progress` and errors call this training; the folder of its TensorBoard events in `log_dir`.
-        log_dir: TensorBoard events are written below it: loss, learning rate, rows per second.
+        log_dir: TensorBoard events are written below it: loss, learning rate, rows per second. Where it goes on,
+            those of the steps that were left; the earlier ones are where they were written.
         progress: told after each step, and where the training goes on.
         after_epoch: called after each epoch, to evaluate, say. What it returns is kept in the report; it is not called
             again for epochs that were over when the training was interrupted.

@@ -47,9 +47,14 @@ _NAME = re.compile(r"([0-9]{8})\.([0-9a-f]{64})\.safetensors")
 _ALIGNMENT = 8
 _DTYPES = {
     "bool": "BOOL",
-    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
     "int32": "I32",
     "int64": "I64",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
     "float16": "F16",
     "float32": "F32",
     "float64": "F64",
