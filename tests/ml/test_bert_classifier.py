@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -132,6 +133,60 @@ def test_the_same_seed_gives_the_same_bytes_in_this_process_and_in_a_fresh_one(
     command = [sys.executable, "-c", code, str(inputs), str(tmp_path / "fresh")]
     subprocess.run(command, check=True, env=environment)
     assert contents(tmp_path / "fresh") == contents(trained)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+from ml.test_bert_classifier import finetune_toy
+from stagedml.ml.train.resume import Checkpoints
+
+
+def kill_at_15(label, done, total, unit, note=""):
+    if done == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+inputs, output, checkpoints = map(Path, sys.argv[1:])
+finetune_toy(inputs, output, checkpoints=Checkpoints(checkpoints, every_steps=4), progress=kill_at_15)
+"""
+
+
+def test_what_a_killed_process_began_ends_in_the_same_bytes(inputs: Path, trained: Path, tmp_path: Path) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    tests = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
+    command = [sys.executable, "-c", KILLED, str(inputs), str(tmp_path / "killed"), str(tmp_path / "checkpoints")]
+    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
+    assert not contents(tmp_path / "killed")
+
+    told: list[int] = []
+    finetune_toy(
+        inputs,
+        tmp_path / "resumed",
+        checkpoints=Checkpoints(tmp_path / "checkpoints", every_steps=4),
+        progress=lambda label, done, total, unit, note="": told.append(done),
+    )
+    assert told == list(range(12, 25))  # the end of the first epoch, and what is left
+    assert contents(tmp_path / "resumed") == contents(trained)
+
+
+def test_an_interrupted_fine_tuning_in_bfloat16_ends_in_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    def stop(label: str, done: int, total: int | None, unit: str, note: str = "") -> None:
+        if done == 19:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"settings": {"precision": "bfloat16", "dropout": 0.2}}
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=5)
+    finetune_toy(inputs, tmp_path / "expected", **options)
+    with pytest.raises(KeyboardInterrupt):
+        finetune_toy(inputs, tmp_path / "stopped", checkpoints=checkpoints, progress=stop, **options)
+    finetune_toy(inputs, tmp_path / "resumed", checkpoints=checkpoints, **options)
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "expected")
 
 
 def test_another_seed_gives_another_model(inputs: Path, trained: Path, tmp_path: Path) -> None:

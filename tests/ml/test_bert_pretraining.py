@@ -25,12 +25,21 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _pretrain(text: Path, output: Path) -> list[tuple[str, int, int | None, str]]:
+def _pretrain(
+    text: Path, output: Path, checkpoints: Path | None = None, stop_at: int | None = None
+) -> list[tuple[str, int, int | None, str]]:
     """Pre-train a tiny model for a few seconds; what was told of its progress."""
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.train.resume import Checkpoints
 
     output.mkdir()
     told: list[tuple[str, int, int | None, str]] = []
+
+    def progress(label: str, done: int, total: int | None, unit: str, note: str = "") -> None:
+        told.append((label, done, total, unit))
+        if done == stop_at:
+            raise KeyboardInterrupt
+
     results = pretrain(
         corpus=text / "corpus.txt",
         vocab=text / "vocab.txt",
@@ -41,7 +50,8 @@ def _pretrain(text: Path, output: Path) -> list[tuple[str, int, int | None, str]
         seed=0,
         output=output,
         log_dir=output.with_suffix(".log"),
-        progress=lambda label, done, total, unit, note="": told.append((label, done, total, unit)),
+        progress=progress,
+        checkpoints=Checkpoints(checkpoints, every_steps=5) if checkpoints else None,
     )
     assert results == json.loads((output / "metrics.json").read_text())
     return told
@@ -80,6 +90,15 @@ def test_pretraining_repeats_byte_for_byte(text: Path, model: Path, tmp_path: Pa
     ]
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (model / name).read_bytes(), name
+
+
+def test_an_interrupted_pretraining_ends_in_the_same_bytes(text: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(text, tmp_path / "stopped", tmp_path / "checkpoints", stop_at=25)
+    told = _pretrain(text, tmp_path / "resumed", tmp_path / "checkpoints")
+    assert told[0] == ("pretrain", 23, 54, "steps")  # five after the end of the first epoch
+    for path in model.iterdir():
+        assert (tmp_path / "resumed" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_what_comes_out_is_a_pretrained_model_with_its_head(text: Path, model: Path) -> None:

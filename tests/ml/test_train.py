@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import logging
+import os
 import pickle
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,20 +149,21 @@ class Regression:
     def loss(self, batch: Mapping[str, Any]) -> Any:
         from stagedml.ml.framework import tf
 
-        return tf.reduce_mean((self.model(batch["x"], training=True)[:, 0] - batch["y"]) ** 2)
+        predicted = tf.cast(self.model(batch["x"], training=True)[:, 0], tf.float32)
+        return tf.reduce_mean((predicted - batch["y"]) ** 2)
 
 
 class Points:
     """Random inputs and their sums."""
 
-    steps_per_epoch = 8
-
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: float = 1.0, sizes: Sequence[int] = (16, 16, 9, 16, 16, 16, 16, 3)) -> None:
         self._scale = scale
+        self._sizes = sizes
+        self.steps_per_epoch = len(sizes)
 
     def epoch(self, number: int) -> Iterator[dict[str, NDArray[Any]]]:
         generator = np.random.default_rng((5, number))
-        for size in (16, 16, 9, 16, 16, 16, 16, 3):
+        for size in self._sizes:
             x = (generator.normal(size=(size, 4)) * self._scale).astype(np.float32)
             yield {"x": x, "y": x.sum(axis=1)}
 
@@ -166,8 +171,10 @@ class Points:
 def fit(seed: int, epochs: int = 3, learning_rate: float = 1e-2, **options: Any) -> tuple[list[Any], list[float]]:
     from stagedml.ml.train.loop import train
     from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+    from stagedml.ml.train.precision import precision
 
-    network = Regression(seed)
+    with precision(options.pop("precision", "float32")):
+        network = Regression(seed)
     data = options.pop("data", Points())
     optimizer = create_optimizer(OptimizerSettings(learning_rate), epochs * data.steps_per_epoch)
     reports = train(network.model, network.loss, optimizer, data, epochs=epochs, seed=seed, **options)
@@ -267,6 +274,197 @@ def test_scalars_go_to_the_log_folder(tmp_path: Path) -> None:
         for value in event.summary.value
     }
     assert found == {(tag, step) for tag in ("loss", "learning_rate", "rows_per_second") for step in (10, 20)}
+
+
+# -- going on after an interruption ----------------------------------------------------------------------------------
+
+SHORT = Points(sizes=(16, 9, 16, 3))
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Told:
+    """Progress that remembers where a training went on and what it did, and ends it at a step."""
+
+    def __init__(self, end_at: int | None = None) -> None:
+        self.end_at = end_at
+        self.resumed_at = 0
+        self.steps: list[int] = []
+
+    def __call__(self, label: str, done: int, total: int | None, unit: str, note: str = "") -> None:
+        if note == f"resumed at step {done}":
+            self.resumed_at = done
+            return
+        self.steps.append(done)
+        if done == self.end_at:
+            raise Interrupted
+
+
+def measure(report: Any) -> dict[str, float]:
+    """What an evaluation may come to: numbers that no rounding must change."""
+    return {"loss": report.loss / 3, "count": report.steps}
+
+
+def short_fit(told: Told, checkpoints: Any = None, seed: int = 1, **options: Any) -> tuple[list[Any], list[float]]:
+    options = {"epochs": 2, "data": SHORT, "after_epoch": measure, **options}
+    return fit(seed, progress=told, checkpoints=checkpoints, **options)
+
+
+def interrupted(end_at: int, checkpoints: Any, **options: Any) -> Told:
+    """A short training that ends at a step."""
+    told = Told(end_at)
+    with pytest.raises(Interrupted):
+        short_fit(told, checkpoints, **options)
+    return told
+
+
+@functools.cache
+def uninterrupted(precision: str = "float32") -> tuple[list[Any], list[float]]:
+    """What a short training ends in."""
+    return short_fit(Told(), precision=precision)
+
+
+@pytest.mark.parametrize(("precision", "ends"), [("float32", range(1, 9)), ("bfloat16", (2, 6, 8))])
+def test_wherever_it_is_interrupted_a_training_ends_in_the_same_bits(
+    tmp_path: Path, precision: str, ends: Sequence[int]
+) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    for end_at in ends:
+        checkpoints = Checkpoints(tmp_path / str(end_at), every_steps=3)
+        assert interrupted(end_at, checkpoints, precision=precision).steps == list(range(1, end_at + 1))
+        again = Told()
+        assert short_fit(again, checkpoints, precision=precision) == uninterrupted(precision)
+        # Every three steps, and at the end of the epoch.
+        assert again.resumed_at == {1: 0, 2: 0, 3: 0, 4: 3, 5: 4, 6: 4, 7: 4, 8: 7}[end_at]
+        assert again.steps == list(range(again.resumed_at + 1, 9))
+
+
+def test_a_training_that_is_interrupted_again_and_again_gets_to_its_end(tmp_path: Path) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    checkpoints = Checkpoints(tmp_path, every_steps=1)
+    for end_at in (1, 2, 4, 5, 8):
+        told = interrupted(end_at, checkpoints)
+        assert told.resumed_at == {1: 0, 2: 0, 4: 1, 5: 3, 8: 4}[end_at]
+        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) <= 2
+    told = Told()
+    assert short_fit(told, checkpoints) == uninterrupted()
+    assert told.steps == [8]
+    # Once it is over, nothing is left to do.
+    told = Told()
+    assert short_fit(told, checkpoints) == uninterrupted()
+    assert told.steps == []
+
+
+def test_reports_come_back_with_what_was_measured_which_is_not_measured_again(tmp_path: Path) -> None:
+    from stagedml.ml.train.loop import EpochReport, train
+    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+    from stagedml.ml.train.resume import Checkpoints
+
+    def reports(measured: list[int], fail_at: int | None = None) -> list[EpochReport]:
+        def after_epoch(report: EpochReport) -> dict[str, float]:
+            measured.append(report.epoch)
+            if report.epoch == fail_at:
+                raise Interrupted
+            return {"accuracy": 0.1 + 0.2, "rows": 7}
+
+        network = Regression(1)
+        optimizer = create_optimizer(OptimizerSettings(1e-2), 3 * SHORT.steps_per_epoch)
+        checkpoints = Checkpoints(tmp_path, every_steps=1)
+        return train(
+            network.model,
+            network.loss,
+            optimizer,
+            SHORT,
+            epochs=3,
+            seed=1,
+            after_epoch=after_epoch,
+            checkpoints=checkpoints,
+        )
+
+    first: list[int] = []
+    with pytest.raises(Interrupted):
+        reports(first, fail_at=2)
+    second: list[int] = []
+    found = reports(second)
+    assert (first, second) == ([1, 2], [2, 3])
+    assert [(report.epoch, report.steps, report.measured) for report in found] == [
+        (epoch, 4, {"accuracy": 0.1 + 0.2, "rows": 7}) for epoch in (1, 2, 3)
+    ]
+    assert reports([]) == found
+
+
+def test_checkpoints_of_another_training_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    caplog.set_level(logging.INFO)
+    checkpoints = Checkpoints(tmp_path, every_steps=1)
+    interrupted(6, checkpoints)
+    for other, named in (
+        ({"seed": 2}, "initial weights, seed"),
+        ({"learning_rate": 2e-2}, "optimizer"),
+        ({"data": Points(scale=2.0, sizes=(16, 9, 16, 3))}, "batch"),
+        ({"settings": {"dropout": 0.5}}, "settings"),
+    ):
+        caplog.clear()
+        assert interrupted(1, Checkpoints(tmp_path, every_steps=99), **other).resumed_at == 0
+        assert f"of another training (other {named})" in caplog.text, other
+    assert interrupted(7, checkpoints).resumed_at == 5
+
+
+def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    checkpoints = Checkpoints(tmp_path, every_steps=1)
+    interrupted(3, checkpoints)
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert short_fit(Told(), checkpoints) == uninterrupted()
+    assert "there is no checkpoint at step 5, the training goes on: [Errno 28]" in caplog.text
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before[-1:]
+    assert interrupted(4, checkpoints).resumed_at == 2
+
+
+def test_a_training_that_diverged_starts_at_its_beginning_again(tmp_path: Path) -> None:
+    from stagedml.ml.train.loop import LossNotFinite
+    from stagedml.ml.train.resume import Checkpoints
+
+    class Diverging(Points):
+        def epoch(self, number: int) -> Iterator[dict[str, NDArray[Any]]]:
+            for batch in super().epoch(number):
+                yield {name: array * np.float32(1e30 if number else 1) for name, array in batch.items()}
+
+    for _ in range(2):
+        told = Told()
+        with pytest.raises(LossNotFinite):
+            short_fit(told, Checkpoints(tmp_path, every_steps=1), data=Diverging(sizes=(16, 9)))
+        assert told.steps == [1, 2]
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_steps_keep_their_numbers_where_a_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from stagedml.ml.framework import tf
+    from stagedml.ml.train.resume import Checkpoints
+
+    options: dict[str, Any] = {"data": Points(), "epochs": 3}
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=4)
+    interrupted(14, checkpoints, **options)
+    caplog.set_level(logging.INFO)
+    short_fit(Told(), checkpoints, log_dir=tmp_path / "log", **options)
+    assert "train: resumed at step 12 of 24" in caplog.text
+    (events,) = (tmp_path / "log" / "train").iterdir()
+    steps = {event.step for event in tf.compat.v1.train.summary_iterator(str(events)) if event.summary.value}
+    assert steps == {20}
 
 
 def test_precision_is_put_back_and_unknown_ones_refused() -> None:

@@ -14,6 +14,7 @@ the device, and the last bits of the weights with it.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,22 @@ def fix_dropout(model: Any, seed: int, step: Any) -> int:
         # Keras 2 asks this attribute for its noise; it offers no public way to say where noise comes from.
         layer._random_generator = _StepNoise(key, step)
     return len(layers)
+
+
+def machine() -> dict[str, object]:
+    """What the last bits of a training hang on beside its code, data and seed, as far as TensorFlow tells."""
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS", cores)
+    return {
+        "tensorflow": tf.__version__,
+        "tf_keras": tf_keras.__version__,
+        "numpy": np.__version__,
+        "devices": gpus or [f"CPU, {threads} threads"],
+    }
 
 
 class _StepNoise:

@@ -5,24 +5,39 @@ Rules this module keeps:
   in this one. (Build the model within `determinism.seeded`.)
 - The step is compiled once, for batches of any number of rows and any length.
 - What holds a clock or a rate goes to the log folder, nowhere else.
-- A loss that is not finite ends the training at once.
+- A loss that is not finite ends the training at once. It leaves no checkpoint: whoever tries the very same once more
+  doubts the machine, and wants it from the beginning.
+- A training that is interrupted and asked for once more goes on from its last checkpoint (see `resume`) and ends, on
+  the same machine, in the same weights and reports, bit for bit, as if nothing had happened. So a checkpoint holds all
+  variables of model and optimizer (bfloat16 needs no loss scaling, whose state would be kept, too), the losses of the
+  epoch so far, and the reports. Chance has no state (see `determinism`), and of an epoch that was begun the data is
+  skipped up to where it was. Steps keep their numbers, also in TensorBoard.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stagedml.errors import BuildError
 from stagedml.ml.framework import tf
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.train.batching import Batch, Batches
-from stagedml.ml.train.determinism import fix_dropout
+from stagedml.ml.train.determinism import fix_dropout, machine
+from stagedml.ml.train.resume import CheckpointFolder, Checkpoints, Kept
+
+logger = logging.getLogger(__name__)
 
 _LOG_EVERY_STEPS = 10
 
@@ -50,11 +65,13 @@ class EpochReport:
         epoch: from 1.
         steps: batches.
         loss: mean over the batches.
+        measured: what `after_epoch` returned.
     """
 
     epoch: int
     steps: int
     loss: float
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -68,7 +85,9 @@ def train(
     label: str = "train",
     log_dir: Path | None = None,
     progress: Progress = silent,
-    after_epoch: Callable[[EpochReport], None] | None = None,
+    after_epoch: Callable[[EpochReport], Mapping[str, float] | None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> list[EpochReport]:
     """Train a model.
 
@@ -81,9 +100,14 @@ def train(
         epochs: how often the data is gone through.
         seed: of the dropout.
         label: what `progress` and errors call this training; the folder of its TensorBoard events in `log_dir`.
-        log_dir: TensorBoard events are written below it: loss, learning rate, rows per second.
-        progress: told after each step.
-        after_epoch: called after each epoch, to evaluate, say.
+        log_dir: TensorBoard events are written below it: loss, learning rate, rows per second. Where it goes on,
+            those of the steps that were left; the earlier ones are where they were written.
+        progress: told after each step, and where the training goes on.
+        after_epoch: called after each epoch, to evaluate, say. What it returns is kept in the report; it is not called
+            again for epochs that were over when the training was interrupted.
+        checkpoints: where to keep what is needed to go on; None to keep nothing.
+        settings: what tells this training from others beyond the other arguments, the initial weights and the first
+            batch: JSON values and dataclasses. Checkpoints of other trainings are not used.
 
     Returns:
         A report for each epoch.
@@ -92,31 +116,112 @@ def train(
         LossNotFinite: the loss became infinite or not a number.
     """
     fix_dropout(model, seed, optimizer.iterations)
-    step = _compile_step(model, loss, optimizer, next(iter(batches.epoch(0))))
+    example = next(iter(batches.epoch(0)))
+    step = _compile_step(model, loss, optimizer, example)
     total = epochs * batches.steps_per_epoch
-    done = 0
-    reports = []
+    reports: list[EpochReport] = []
+    losses: list[float] = []
+    saver = None
+    if checkpoints:
+        step.get_concrete_function()  # from here on the optimizer has all its variables
+        training = {"label": label, "seed": seed, "epochs": epochs, "steps": total, "settings": settings}
+        training |= {"optimizer": optimizer, "batch": _digest(example.items()), "machine": machine()}
+        saver = _Saver(checkpoints, label, training, model.variables, optimizer.weights)
+        reports, losses = saver.restore()
+    done = sum(report.steps for report in reports) + len(losses)
+    if done:
+        logger.info("%s: resumed at step %d of %d", label, done, total)
+        progress(label, done, total, "steps", f"resumed at step {done}")
     with _Scalars(log_dir / label) if log_dir else nullcontext() as scalars:
-        for epoch in range(epochs):
-            losses = []
-            for batch in batches.epoch(epoch):
+        for epoch in range(len(reports), epochs):
+            for batch in islice(batches.epoch(epoch), len(losses), None):
                 value = float(step(dict(batch)))
                 if not math.isfinite(value):
+                    if saver:
+                        saver.discard()
                     raise LossNotFinite(label, epoch + 1, done + 1, value, _learning_rate(optimizer, done))
                 losses.append(value)
                 done += 1
                 if scalars:
                     scalars.step(done, value, optimizer, rows=len(next(iter(batch.values()))))
                 progress(label, done, total, "steps", f"epoch {epoch + 1}/{epochs}, loss {value:.4f}")
-            reports.append(EpochReport(epoch + 1, len(losses), math.fsum(losses) / len(losses)))
+                if saver:
+                    saver.save(done, reports, losses)
+            report = EpochReport(epoch + 1, len(losses), math.fsum(losses) / len(losses))
             if after_epoch:
-                after_epoch(reports[-1])
+                report = replace(report, measured=dict(after_epoch(report) or {}))
+            reports.append(report)
+            losses = []
+            if saver:
+                saver.save(done, reports, losses, epoch_ended=True)
     return reports
 
 
-def _compile_step(
-    model: Any, loss: Callable[[Mapping[str, Any]], Any], optimizer: Any, example: Batch
-) -> Callable[[Batch], Any]:
+class _Saver:
+    """What of a training goes into its checkpoints, and back."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        label: str,
+        training: Mapping[str, object],
+        weights: Sequence[Any],
+        optimizer_weights: Sequence[Any],
+    ) -> None:
+        """Made before the first step: the weights are the initial ones, which tell one training from another.
+
+        Variables are known by their places. Keras numbers its names through the life of a process, so that they differ
+        after a crash.
+        """
+        self._variables = [*weights, *optimizer_weights]
+        self._kept = [
+            Kept(tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy)
+            for variable in self._variables
+        ]
+        shapes = hashlib.sha256(repr([(kept.shape, kept.dtype.name) for kept in self._kept]).encode()).hexdigest()
+        initial = _digest(("", variable.numpy()) for variable in weights)
+        training = {**training, "variables": shapes, "initial weights": initial}
+        self._folder = CheckpointFolder(checkpoints, label, training)
+
+    def restore(self) -> tuple[list[EpochReport], list[float]]:
+        """Set all variables to those of the newest checkpoint, if there is one.
+
+        Returns:
+            The reports of the epochs that are over, and the losses of the one that is not.
+        """
+        found = self._folder.newest()
+        if found is None:
+            return [], []
+        *values, losses = found.arrays
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        self._folder.resumed(found.state["step"])
+        return [EpochReport(**report) for report in found.state["reports"]], losses.tolist()
+
+    def save(
+        self, step: int, reports: Sequence[EpochReport], losses: Sequence[float], *, epoch_ended: bool = False
+    ) -> None:
+        """Write a checkpoint if one is due."""
+        if not self._folder.is_due(step, epoch_ended=epoch_ended):
+            return
+        array = np.array(losses, dtype=np.float64)
+        state = {"step": step, "reports": [asdict(report) for report in reports]}
+        self._folder.write(step, state, [*self._kept, Kept(array.shape, array.dtype, array.copy)])
+
+    def discard(self) -> None:
+        """Remove all checkpoints of the training."""
+        self._folder.discard()
+
+
+def _digest(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _compile_step(model: Any, loss: Callable[[Mapping[str, Any]], Any], optimizer: Any, example: Batch) -> Any:
     """The step, for batches like the example but for their sizes, which stay open: on a CPU, compiling once for each
     size takes longer than it saves."""
     signature = {name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in example.items()}
@@ -130,8 +235,7 @@ def _compile_step(
         optimizer.apply_gradients([pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None])
         return value
 
-    compiled: Callable[[Batch], Any] = tf.function(step, input_signature=[signature])
-    return compiled
+    return tf.function(step, input_signature=[signature])
 
 
 def _learning_rate(optimizer: Any, step: int) -> float:

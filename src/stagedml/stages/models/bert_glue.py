@@ -37,6 +37,7 @@ def bert_finetune_glue(
     """
     from stagedml.ml.glue import glue_task
     from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+    from stagedml.ml.train.resume import Checkpoints
 
     description = glue_task(task)
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
@@ -60,4 +61,5 @@ def bert_finetune_glue(
         output=build.outpath,
         log_dir=build.log_dir,
         progress=build.progress,
+        checkpoints=Checkpoints(build.checkpoint_dir),
     )

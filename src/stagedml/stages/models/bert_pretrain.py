@@ -44,6 +44,7 @@ def bert_pretrain(
     Weights begin with a spread of `initializer_range`; a row has `segment_sentences` sentences a segment at most.
     """
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.train.resume import Checkpoints
 
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
     pretrain(
@@ -72,4 +73,5 @@ def bert_pretrain(
         output=build.outpath,
         log_dir=build.log_dir,
         progress=build.progress,
+        checkpoints=Checkpoints(build.checkpoint_dir),
     )

@@ -34,9 +34,10 @@ from stagedml.ml.progress import Progress, silent
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
 from stagedml.ml.train.determinism import seeded
-from stagedml.ml.train.loop import EpochReport, train
+from stagedml.ml.train.loop import train
 from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
 from stagedml.ml.train.precision import Precision, precision
+from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def finetune(
     output: Path,
     log_dir: Path | None = None,
     progress: Progress = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
     """Fine-tune a pretrained BERT to classify, and measure it.
 
@@ -130,6 +132,7 @@ def finetune(
         output: a folder that exists.
         log_dir: for TensorBoard; holds clocks and rates.
         progress: told of training and evaluation.
+        checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
 
     Returns:
         `train_loss`, mean of the last epoch; for valid `eval_loss` and `eval_<metric>`, after the last epoch; the same
@@ -148,25 +151,16 @@ def finetune(
         classifier = Classifier(config, classes, dropout=settings.dropout)
     load_encoder(classifier.encoder, config, weights)
 
-    protocol: list[dict[str, object]] = []
-    results: dict[str, float] = {}
-
-    def evaluate(split: str, prefix: str, rows: EncodedExamples, epoch: int) -> None:
+    def evaluate(split: str, rows: EncodedExamples, epoch: int) -> dict[str, float]:
         measured = classifier.evaluate(rows, metrics, length_step=settings.length_step)
-        protocol.append({"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured})
-        results.update({f"{prefix}_{name}": value for name, value in measured.items()})
         _log_scalars(log_dir, split, epoch, measured)
         logger.info("epoch %d, %s: %s", epoch, split, measured)
-
-    def after_epoch(report: EpochReport) -> None:
-        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        results["train_loss"] = report.loss
-        evaluate("valid", "eval", valid_rows, report.epoch)
+        return measured
 
     batches = LengthBatches(
         *example_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
     )
-    train(
+    reports = train(
         classifier.model,
         classifier.loss,
         create_optimizer(
@@ -182,9 +176,28 @@ def finetune(
         seed=seed,
         log_dir=log_dir,
         progress=progress,
-        after_epoch=after_epoch,
+        after_epoch=lambda report: evaluate("valid", valid_rows, report.epoch),
+        checkpoints=checkpoints,
+        settings={
+            "settings": settings,
+            "config": config,
+            "metrics": list(metrics),
+            "data": [digest_of(path) for path in (splits.train, splits.valid)],
+        },
     )
-    evaluate("test", "test", test_rows, settings.epochs)
+
+    protocol: list[dict[str, object]] = []
+    results: dict[str, float] = {}
+
+    def note(split: str, prefix: str, rows: EncodedExamples, epoch: int, measured: Mapping[str, float]) -> None:
+        protocol.append({"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured})
+        results.update({f"{prefix}_{name}": value for name, value in measured.items()})
+
+    for report in reports:
+        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
+        results["train_loss"] = report.loss
+        note("valid", "eval", valid_rows, report.epoch, report.measured)
+    note("test", "test", test_rows, settings.epochs, evaluate("test", test_rows, settings.epochs))
 
     write_checkpoint(output / CHECKPOINT_PREFIX, classifier.arrays())
     _write_json(output / METRICS_FILE, results)

@@ -33,6 +33,7 @@ from stagedml.ml.train.determinism import seeded
 from stagedml.ml.train.loop import EpochReport, train
 from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
 from stagedml.ml.train.precision import Precision, precision
+from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ def pretrain(
     output: Path,
     log_dir: Path | None = None,
     progress: Progress = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
     """Pre-train a BERT from nothing, and measure it.
 
@@ -163,6 +165,7 @@ def pretrain(
         output: a folder that exists.
         log_dir: for TensorBoard; holds clocks and rates.
         progress: told of the training.
+        checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
 
     Returns:
         `train_loss`, mean of the last epoch; for the documents that are held out, after the last epoch, `eval_loss` and
@@ -182,10 +185,7 @@ def pretrain(
     with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
         model = MaskedLanguageModel(config, next_sentence=settings.random_next_share > 0)
 
-    protocol: list[dict[str, object]] = []
-    results: dict[str, float] = {}
-
-    def after_epoch(report: EpochReport) -> None:
+    def after_epoch(report: EpochReport) -> dict[str, float]:
         measured = model.evaluate(
             MaskedBatches(
                 SortedBatches(*_columns(held_out), batch_size=_EVALUATION_ROWS, length_step=settings.length_step),
@@ -193,18 +193,15 @@ def pretrain(
                 seed=seed,
             )
         )
-        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        protocol.append({"operation": "evaluate", "epoch": report.epoch, "rows": len(held_out), **measured})
-        results["train_loss"] = report.loss
-        results.update({f"eval_{name}": value for name, value in measured.items()})
         logger.info("epoch %d: %s", report.epoch, measured)
+        return measured
 
     batches = MaskedBatches(
         LengthBatches(*_columns(training), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step),
         masking,
         seed=seed,
     )
-    train(
+    reports = train(
         model.model,
         model.loss,
         create_optimizer(
@@ -222,7 +219,21 @@ def pretrain(
         log_dir=log_dir,
         progress=progress,
         after_epoch=after_epoch,
+        checkpoints=checkpoints,
+        settings={
+            "settings": settings,
+            "lower_case": lower_case,
+            "data": [digest_of(path) for path in (corpus, vocab)],
+        },
     )
+
+    protocol: list[dict[str, object]] = []
+    results: dict[str, float] = {}
+    for report in reports:
+        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
+        protocol.append({"operation": "evaluate", "epoch": report.epoch, "rows": len(held_out), **report.measured})
+        results["train_loss"] = report.loss
+        results.update({f"eval_{name}": value for name, value in report.measured.items()})
 
     write_pretrained(output, config, vocab.read_bytes(), model.arrays())
     _write_json(output / METRICS_FILE, results)
