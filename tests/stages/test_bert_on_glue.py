@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ from stagedml import (
     store_initialize,
 )
 from stagedml.core.plan import Verdict
+from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
 from stagedml.stages.all import (
     all_fetch_minilm,
@@ -39,7 +44,7 @@ from stagedml.stages.datasets.stories import paraphrases, stories
 from stagedml.types import BertGlue
 
 
-def all_tiny(seed: int = 0) -> BertGlue:
+def all_tiny(seed: int = 0, epochs: int = 1) -> BertGlue:
     """The quickstart, so small that it learns nothing."""
     text = stories(documents=40)
     bert = bert_pretrain(
@@ -55,7 +60,7 @@ def all_tiny(seed: int = 0) -> BertGlue:
     corpus = paraphrases(train=150, dev=40, test=10)
     glue = glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)
     data = glue_tfrecords(glue=glue, bert=bert, task="MRPC")
-    return bert_finetune_glue(data=data, bert=bert, epochs=1, learning_rate=1e-3, seed=seed)
+    return bert_finetune_glue(data=data, bert=bert, epochs=epochs, learning_rate=1e-3, seed=seed)
 
 
 class Messages(Observer):
@@ -162,6 +167,65 @@ def test_of_two_processes_that_start_the_same_fine_tuning_one_trains(rref: RRef,
     assert [line for line in lines if line.startswith("rref ")] == [f"rref {rref}"] * 2, said
     started = [line for line in lines if line.startswith("started ")]
     assert len(started) == len(set(started)) == len(plan(instantiate(all_tiny)).steps)
+
+
+RESUMER = """
+import sys
+
+from stagedml import instantiate, realize, store_initialize
+from stagedml.engine.events import Observer
+from test_bert_on_glue import all_tiny
+
+
+class Steps(Observer):
+    def progress(self, dref, label, done, total, unit, note):
+        if dref.endswith("-bert-finetune-mrpc") and label == "train":
+            print("step", done, flush=True)
+
+
+store_initialize(sys.argv[1])
+args = {"checkpoint_every_s": 0.2}
+print("rref", realize(instantiate(all_tiny, epochs=40), observer=Steps(), jobs=int(sys.argv[2]), args=args))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("number", "jobs", "kills"), [(signal.SIGKILL, 1, 7), (signal.SIGKILL, 2, 3), (signal.SIGTERM, 1, 1)]
+)
+def test_a_fine_tuning_that_is_killed_at_random_ends_in_the_unbroken_result(
+    tmp_path: Path, number: int, jobs: int, kills: int
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+
+    def start(root: str, jobs: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", RESUMER, str(tmp_path / root), str(jobs)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    *steps, rref = start("unbroken", 1).communicate(timeout=600)[0].splitlines()
+    total = len(steps)
+    assert steps == [f"step {number}" for number in range(1, total + 1)]
+    chance, taken, repeated = random.Random(number * jobs), 0, []
+    for _ in range(kills):
+        process = start("broken", jobs)
+        assert process.stdout is not None
+        goal = chance.randrange(total // (kills + 1)) + 1
+        said = list(itertools.islice(process.stdout, goal))
+        time.sleep(chance.uniform(0, 0.2))
+        process.send_signal(number)
+        said += process.communicate()[0].splitlines()
+        numbers = [int(line.split()[1]) for line in said if line.startswith("step ")]
+        repeated.append(taken - numbers[0] + 1)
+        taken = numbers[-1]
+    *said, last = start("broken", jobs).communicate(timeout=600)[0].splitlines()
+    repeated.append(taken - int(said[0].split()[1]) + 1)
+    assert last == rref
+    assert max(repeated) < total / 4  # the steps of 0.2 s and of what a checkpoint takes, not those of a whole attempt
+    store_initialize(tmp_path / "broken")
+    known = current_store().metadata(parse_rref(rref.split()[1]))
+    assert known is not None
+    assert len(known.builds[0].attempts) == kills + 1
 
 
 @pytest.mark.slow

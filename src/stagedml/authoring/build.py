@@ -194,13 +194,6 @@ class Build(PylightnixBuild):
         return self._scratch
 
     @property
-    def checkpoint_dir(self) -> Path:
-        """A folder for what a builder needs to go on after a crash. Made when asked for."""
-        folder = self.scratch / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    @property
     def log_dir(self) -> Path:
         """A folder for events, timings and TensorBoard: kept with the realization, in no hash. Made when asked for."""
         folder = self.outpath / LOG_FOLDER

@@ -137,7 +137,11 @@ def _collection(verbs: _Verbs) -> None:
     sub.add_argument("--keep-latest", type=int, default=0, metavar="N", help="of each derivation, keep the N latest")
     sub.add_argument("--keep-best", metavar="METRIC[:N]", help="of each derivation, keep the N best (default 1)")
     sub.add_argument("--scratch-age", metavar="TIME", help="sweep what failed builds left after (default 3d)")
-    sub.add_argument("--resumable-age", metavar="TIME", help="sweep unfinished downloads after (default 14d)")
+    sub.add_argument(
+        "--resumable-age",
+        metavar="TIME",
+        help="sweep unfinished downloads, and checkpoints of failed builds, after (default 14d)",
+    )
     sub.add_argument("--quarantine-age", metavar="TIME", help="sweep what was damaged after (default 30d)")
 
     sub = verbs.add("roots", "list, add and remove links that keep realizations")

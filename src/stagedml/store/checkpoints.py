@@ -37,7 +37,7 @@ def slot(folder: Path, way: Mapping[str, Any]) -> Path:
     found.mkdir(parents=True, exist_ok=True)
     noted = {"started": time.time(), "host": socket.gethostname(), "process": os.getpid(), "slot": digest}
     with open(folder / _ATTEMPTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(noted) + "\n")
+        file.write("\n" + json.dumps(noted))  # the line before may have been cut off by a crash
     return found
 
 

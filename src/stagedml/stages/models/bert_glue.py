@@ -6,7 +6,7 @@ from typing import Literal
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
-from stagedml.authoring.stage import output, stage
+from stagedml.authoring.stage import Exec, output, stage
 from stagedml.types import BertCP, BertGlue, GlueTFR
 
 
@@ -26,6 +26,7 @@ def bert_finetune_glue(
     precision: Literal["float32", "bfloat16"] = "float32",
     deterministic: bool = True,
     seed: int = 0,
+    checkpoint_every_s: Exec[float] = 60.0,
     checkpoint: RefPath = output("model.ckpt", prefix=True),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
@@ -33,7 +34,8 @@ def bert_finetune_glue(
     """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end.
 
     `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. `dropout` None
-    stands for what the checkpoint's configuration says. See `stagedml.ml.models.bert.classifier`.
+    stands for what the checkpoint's configuration says. A crash costs about
+    `checkpoint_every_s` seconds of work. See `stagedml.ml.models.bert.classifier`.
     """
     from stagedml.ml.glue import glue_task
     from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
@@ -61,5 +63,5 @@ def bert_finetune_glue(
         output=build.outpath,
         log_dir=build.log_dir,
         progress=build.progress,
-        checkpoints=Checkpoints(build.checkpoint_dir),
+        checkpoints=Checkpoints(build.checkpoint_dir, every_s=checkpoint_every_s),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
-from stagedml.authoring.stage import output, stage
+from stagedml.authoring.stage import Exec, output, stage
 from stagedml.types import BertPretrained, Text, Vocabulary
 
 
@@ -32,6 +32,7 @@ def bert_pretrain(
     initializer_range: float = 0.02,
     segment_sentences: int = 1,
     seed: int = 0,
+    checkpoint_every_s: Exec[float] = 60.0,
     bert_config: RefPath = output("bert_config.json"),
     bert_vocab: RefPath = output("vocab.txt"),
     bert_ckpt: RefPath = output("bert_model.ckpt", prefix=True),
@@ -73,5 +74,5 @@ def bert_pretrain(
         output=build.outpath,
         log_dir=build.log_dir,
         progress=build.progress,
-        checkpoints=Checkpoints(build.checkpoint_dir),
+        checkpoints=Checkpoints(build.checkpoint_dir, every_s=checkpoint_every_s),
     )
