@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -189,6 +190,40 @@ print("rref", realize(instantiate(all_tiny, epochs=40), observer=Steps(), jobs=i
 """
 
 
+def started(root: Path, jobs: int) -> subprocess.Popen[str]:
+    """A process that fine-tunes, and tells each step and the reference."""
+    command = [sys.executable, "-c", RESUMER, str(root), str(jobs)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_a_fine_tuning_on_a_full_disk_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        unbroken = started(tmp_path / "unbroken", 1).communicate(timeout=600)[0].splitlines()
+        process = started(small / "root", 1)
+        assert process.stdout is not None
+        said = list(itertools.islice(process.stdout, len(unbroken) // 2))
+        filler = small / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+        said += process.communicate(timeout=600)[0].splitlines()
+        assert process.returncode == 1  # what it was to write at the end had no room
+        assert len(said) == len(unbroken) - 1
+        filler.unlink()
+        *steps, last = started(small / "root", 1).communicate(timeout=600)[0].splitlines()
+        assert last == unbroken[-1]
+        assert int(steps[0].split()[1]) > len(unbroken) // 4
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
@@ -197,18 +232,12 @@ print("rref", realize(instantiate(all_tiny, epochs=40), observer=Steps(), jobs=i
 def test_a_fine_tuning_that_is_killed_at_random_ends_in_the_unbroken_result(
     tmp_path: Path, number: int, jobs: int, kills: int
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-
-    def start(root: str, jobs: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", RESUMER, str(tmp_path / root), str(jobs)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-    *steps, rref = start("unbroken", 1).communicate(timeout=600)[0].splitlines()
+    *steps, rref = started(tmp_path / "unbroken", 1).communicate(timeout=600)[0].splitlines()
     total = len(steps)
     assert steps == [f"step {number}" for number in range(1, total + 1)]
     chance, taken, repeated = random.Random(number * jobs), 0, []
     for _ in range(kills):
-        process = start("broken", jobs)
+        process = started(tmp_path / "broken", jobs)
         assert process.stdout is not None
         goal = chance.randrange(total // (kills + 1)) + 1
         said = list(itertools.islice(process.stdout, goal))
@@ -218,7 +247,7 @@ def test_a_fine_tuning_that_is_killed_at_random_ends_in_the_unbroken_result(
         numbers = [int(line.split()[1]) for line in said if line.startswith("step ")]
         repeated.append(taken - numbers[0] + 1)
         taken = numbers[-1]
-    *said, last = start("broken", jobs).communicate(timeout=600)[0].splitlines()
+    *said, last = started(tmp_path / "broken", jobs).communicate(timeout=600)[0].splitlines()
     repeated.append(taken - int(said[0].split()[1]) + 1)
     assert last == rref
     assert max(repeated) < total / 4  # the steps of 0.2 s and of what a checkpoint takes, not those of a whole attempt
