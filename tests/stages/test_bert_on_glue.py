@@ -214,8 +214,8 @@ def test_a_fine_tuning_on_a_full_disk_goes_on_when_there_is_room(tmp_path: Path)
             while True:
                 file.write(bytes(1 << 16))
         said += process.communicate(timeout=600)[0].splitlines()
-        assert process.returncode == 1  # what it was to write at the end had no room
-        assert len(said) == len(unbroken) - 1
+        assert process.returncode == 1  # TensorBoard, or at the latest what it was to write at the end, had no room
+        assert not any(line.startswith("rref ") for line in said)
         filler.unlink()
         *steps, last = started(small / "root", 1).communicate(timeout=600)[0].splitlines()
         assert last == unbroken[-1]

@@ -38,4 +38,47 @@ class Observer:
         """A builder failed or was interrupted."""
 
     def ended(self) -> None:
-        """The realize is over, well or badly."""
+        """The realize is over, well or badly; if badly, what ends it is being handled (`sys.exc_info`)."""
+
+
+class Observers(Observer):
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def planned(self, plan: Plan) -> None:
+        for one in self._observers:
+            one.planned(plan)
+
+    def waiting(self, dref: str, owner: str) -> None:
+        for one in self._observers:
+            one.waiting(dref, owner)
+
+    def started(self, dref: str, instance: int, outpath: Path) -> None:
+        for one in self._observers:
+            one.started(dref, instance, outpath)
+
+    def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
+        for one in self._observers:
+            one.progress(dref, label, done, total, unit, note)
+
+    def message(self, dref: str, text: str) -> None:
+        for one in self._observers:
+            one.message(dref, text)
+
+    def finished(self, dref: str, rref: str, seconds: float) -> None:
+        for one in self._observers:
+            one.finished(dref, rref, seconds)
+
+    def adopted(self, dref: str, rref: str, source: str) -> None:
+        for one in self._observers:
+            one.adopted(dref, rref, source)
+
+    def failed(self, dref: str, error: BaseException) -> None:
+        for one in self._observers:
+            one.failed(dref, error)
+
+    def ended(self) -> None:
+        for one in self._observers:
+            one.ended()

@@ -12,7 +12,8 @@ from stagedml.authoring.session import using_store
 from stagedml.core.plan import Plan, Verdict
 from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
-from stagedml.engine.events import Observer
+from stagedml.engine.events import Observer, Observers
+from stagedml.engine.journal import Journal
 from stagedml.engine.nodes import Node
 from stagedml.engine.planning import Planner
 from stagedml.engine.schedule import work_off
@@ -58,11 +59,14 @@ class Run:
             if step.verdict is not Verdict.REUSE and id(node.code) not in checked:
                 checked.add(id(node.code))  # derivations of one stage share it
                 node.check_declared()
+        self.observer = Observers(Journal(self.store.layout), self.observer)
         try:
             self.observer.planned(drawn)
             self._execute(drawn)
-        finally:
+        except BaseException:
             self.observer.ended()
+            raise
+        self.observer.ended()
 
     def reuse(self) -> bool:
         """Choose what is there, and claim it; False, and nothing is built, where something is missing."""

@@ -49,7 +49,8 @@ class OtherUsage:
 
     Attributes:
         kind: `derivations` (their folders and configs), `interrupted` (what a crash left in the storage), `metadata`,
-            `scratch`, `checkpoints`, `downloads`, `quarantine` or `pylightnix` (where its own stages are built).
+            `scratch`, `runs`, `checkpoints`, `downloads`, `quarantine` or `pylightnix` (where its own stages are
+            built).
         apparent_bytes: the sizes of its files.
         real_bytes: what it takes on disk besides the realizations and what stands before it.
     """
@@ -188,6 +189,7 @@ def _others(layout: Layout, once: _Once) -> Iterator[OtherUsage]:
         ("metadata", layout.metadata),
         ("code", layout.all_code),
         ("scratch", layout.scratch),
+        ("runs", layout.runs),
         ("checkpoints", layout.all_checkpoints),
         ("downloads", layout.all_downloads),
         ("quarantine", layout.quarantine),

@@ -75,7 +75,7 @@ class Policy:
         keep_best: of each derivation, keep so many realizations with the highest value of a metric: (metric, number).
         scratch_s: what failed and killed builds left goes when nothing in it changed for so many seconds.
         resumable_s: as `scratch_s`, for unfinished downloads and checkpoints of builds that ended badly.
-        quarantine_s: as `scratch_s`, for what was found damaged.
+        quarantine_s: as `scratch_s`, for what was found damaged, and journals of runs.
     """
 
     grace_s: float = DAY_S

@@ -22,6 +22,7 @@ What is ours lies beside it, in `<storage>.stagedml/`:
     scratch/config-*, staging-*              what is being declared
     scratch/linking-*/                       equal files that are being linked
     scratch/import-*/                        what comes from elsewhere, until all of it is checked
+    runs/<time>-<id>.jsonl                   what happened in a run
     checkpoints/<key>/<slot>/                what a build that ended badly can go on from
     downloads/<dhash>-<name>/                unfinished downloads, for the next attempt
     quarantine/                              what was found damaged
@@ -117,6 +118,10 @@ class Layout:
     @property
     def all_downloads(self) -> Path:
         return self.side / "downloads"
+
+    @property
+    def runs(self) -> Path:
+        return self.side / "runs"
 
     @property
     def all_checkpoints(self) -> Path:

@@ -32,7 +32,7 @@ class Ages:
         grace_s: what publishing and collecting left, metadata of what is gone, and code that nothing has.
         scratch_s: what failed and killed builds left.
         resumable_s: unfinished downloads, and checkpoints of builds that ended badly.
-        quarantine_s: what was found damaged.
+        quarantine_s: what was found damaged, and journals of runs.
     """
 
     grace_s: float
@@ -46,8 +46,8 @@ class Leftover:
     """Something in the store that is no realization and that nobody works on any more.
 
     Attributes:
-        kind: `scratch`, `checkpoint`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix`, `metadata` or
-            `code`.
+        kind: `scratch`, `checkpoint`, `declaring`, `interrupted`, `download`, `quarantine`, `pylightnix`, `metadata`,
+            `code` or `journal`.
         path: the file or folder, absolute.
         age_s: how long ago the last change in it was, in seconds.
     """
@@ -77,6 +77,7 @@ def leftovers(layout: Layout, inventory: Inventory, ages: Ages, now: float) -> I
     kept = atomic.paths_in(layout.all_checkpoints)
     yield from old("checkpoint", (path for path in kept if not locks.is_held(_lock_of(layout, path))), ages.resumable_s)
     yield from old("download", atomic.paths_in(layout.all_downloads), ages.resumable_s)
+    yield from old("journal", atomic.paths_in(layout.runs), ages.quarantine_s)
     yield from old("quarantine", atomic.paths_in(layout.quarantine), ages.quarantine_s)
     yield from old("pylightnix", atomic.paths_in(layout.tmp), ages.scratch_s)
     with contextlib.suppress(FileNotFoundError):
