@@ -149,3 +149,15 @@ def marks(build: Build, *, folder: str, seconds: float, number: int = 0, text: R
     time.sleep(seconds)
     Path(folder, f"{number}-ended").write_text(str(time.time()))
     build.path(text).write_text(f"{number}")
+
+
+@stage(Text, name="busy")
+def busy(build: Build, *, text: RefPath = output("text")) -> None:
+    """Keep a core and some memory busy for a moment."""
+    import numpy as np
+
+    held = np.ones(20_000_000)  # 160 MB
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        held[:1000] += 1
+    build.path(text).write_text(str(len(held)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,7 +23,9 @@ from stagedml.core.refs import parse_rref
 from stagedml.engine import apart
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, BuildsFailed
+from stagedml.engine.journal import events_of, past_runs
 from stagedml.engine.schedule import Slots
+from stagedml.engine.surroundings import commit_of
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.objects import Store
 from stagedml.store.verify import verify
@@ -465,10 +466,72 @@ def test_a_helper_that_is_edited_between_declaration_and_build_is_not_run(tmp_pa
     assert "helpers.py (1:f) changed between declaration and build" in done.stdout.decode(), done.stderr.decode()
 
 
-def test_what_is_recorded_of_a_build_apart(store: Store) -> None:
-    rref = built(hostile.good, number=21)
-    known = store.metadata(parse_rref(rref))
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_build_used_and_ran_on_is_recorded(store: Store, jobs: int) -> None:
+    known = store.metadata(parse_rref(realize(instantiate(hostile.busy), jobs=jobs)))
     assert known is not None
     (record,) = known.builds
     assert record.environment["python"] == sys.version.split()[0]
-    assert json.loads(json.dumps(record.environment))
+    assert record.environment["versions"]["numpy"]
+    assert record.resources["wall_s"] >= 0.3
+    assert 0.25 < record.resources["cpu_s"] < 5
+    if jobs == 2:
+        assert 150_000_000 < record.resources["peak_memory_bytes"] < 400_000_000
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_commit_of_the_code_and_whether_it_is_dirty_are_told(tmp_path: Path) -> None:
+    assert commit_of(str(tmp_path / "missing")) == {}
+    git(tmp_path, "init", "--quiet")
+    assert commit_of(str(tmp_path)) == {}
+    (tmp_path / "code.py").write_text("x = 1")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    (tmp_path / "other.py").write_text("")
+    assert commit_of(str(tmp_path)) == {"commit": commit, "dirty": False}
+    (tmp_path / "code.py").write_text("x = 2")
+    assert commit_of(str(tmp_path)) == {"commit": commit, "dirty": True}
+
+
+def events(store: Store) -> list[tuple[str, str]]:
+    run = next(past_runs(store.layout))
+    return [(line["event"], line.get("dref", "")[38:]) for line in events_of(Path(run.path))]
+
+
+def test_a_run_has_a_journal(store: Store) -> None:
+    realize(instantiate(lambda: hostile.good(number=1, of=[hostile.good(number=2)])), jobs=2)
+    assert events(store) == [
+        ("began", ""),
+        ("planned", ""),
+        *[("started", "good-2"), ("progress", "good-2"), ("message", "good-2"), ("finished", "good-2")],
+        *[("started", "good-1"), ("progress", "good-1"), ("message", "good-1"), ("finished", "good-1")],
+        ("ended", ""),
+    ]
+    run = next(past_runs(store.layout))
+    assert (run.how, run.command) == ("done", tuple(sys.argv))
+    before = len(list(past_runs(store.layout)))
+    realize(instantiate(hostile.good, number=2))  # nothing to do
+    assert len(list(past_runs(store.layout))) == before
+
+
+def test_a_journal_tells_how_a_run_failed(store: Store) -> None:
+    failure_of(hostile.raises)
+    assert events(store)[-2:] == [("failed", "raises"), ("ended", "")]
+    run = next(past_runs(store.layout))
+    assert run.how == "failed"
+    last = events_of(Path(run.path))[-1]
+    assert last["error"].startswith("BuildFailed: building raises failed: KeyError: 'missing'")
+
+
+def test_a_run_does_not_fail_for_its_journal(store: Store) -> None:
+    for path in store.layout.runs.iterdir():
+        path.unlink()
+    store.layout.runs.rmdir()
+    store.layout.runs.write_text("no folder")
+    assert realize(instantiate(hostile.good, number=31))
+    assert list(past_runs(store.layout)) == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import resource
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from stagedml.authoring.build import BuildListener
@@ -18,9 +21,12 @@ from stagedml.errors import BuildError
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.metadata import BuildRecord
 
+#: The folders that were filled, and what is to be recorded of each.
+Built = list[tuple[Path, BuildRecord]]
 
-def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> list[tuple[Path, BuildRecord]]:
-    """Run a builder; returns the folders that were filled, and what is to be recorded of each.
+
+def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> Built:
+    """Run a builder; returns what it made.
 
     Args:
         task: what to run.
@@ -33,8 +39,30 @@ def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> l
     """
     if setting.crew is None or node.is_bound_here:
         with setting.outside():
-            return task.perform(setting.store, Relay(node.dref, setting))
-    return _perform_apart(setting, node, task, log, lock)
+            built, used = _measured(lambda: task.perform(setting.store, Relay(node.dref, setting)))
+    else:
+        built, used = _perform_apart(setting, node, task, log, lock)
+    more = setting.surroundings.of(node)
+    return [
+        (tree, dataclasses.replace(record, environment={**record.environment, **more}, resources=used))
+        for tree, record in built
+    ]
+
+
+def _measured(work: Callable[[], Built]) -> tuple[Built, dict[str, float]]:
+    """What some work in this process gives, and what it used."""
+    before, children, started = _usage(resource.RUSAGE_SELF), _usage(resource.RUSAGE_CHILDREN), time.monotonic()
+    built = work()
+    after, later = _usage(resource.RUSAGE_SELF), _usage(resource.RUSAGE_CHILDREN)
+    used = {"wall_s": time.monotonic() - started, "cpu_s": after[0] + later[0] - before[0] - children[0]}
+    if after[1] > before[1]:  # else what came before used more, and the kernel does not tell how much this did
+        used["peak_memory_bytes"] = after[1]
+    return built, used
+
+
+def _usage(who: int) -> tuple[float, int]:
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
 class Relay(BuildListener):
@@ -66,7 +94,7 @@ class FailedApart(Exception):
         self.frames = frames
 
 
-def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> list[tuple[Path, BuildRecord]]:
+def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> tuple[Built, dict[str, float]]:
     """Run a builder in a process of its own. Raises FailedApart, Cancelled, CannotBeSent, ServerFailed."""
     from stagedml.authoring import shipping  # its pickler is loaded only where something is sent
     from stagedml.engine.worker import written
@@ -90,8 +118,7 @@ def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: in
         raise FailedApart(value.reason, value.error, value.frames)
     if kind != "built" or outcome.ending.ended_for or outcome.ending.left:
         raise FailedApart(apart.told(outcome.ending))
-    built: list[tuple[Path, BuildRecord]] = value
-    return built
+    return value, dataclasses.asdict(outcome.ending.usage)
 
 
 def keep_log(log: Path, tree: Path) -> None:

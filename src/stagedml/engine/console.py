@@ -105,7 +105,7 @@ class TerminalObserver(Observer):
     def __init__(self, *, show_plan: bool = False) -> None:
         self._show_plan = show_plan
         self._progress: Progress | None = None
-        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def _display(self) -> Progress:
         if self._progress is None:
@@ -125,11 +125,10 @@ class TerminalObserver(Observer):
             self._progress.start()
         return self._progress
 
-    def _task(self, dref: str, label: str) -> TaskID:
-        if (dref, label) not in self._tasks:
-            description = f"{parse_dref(dref).name} {label}".rstrip()
-            self._tasks[dref, label] = self._display().add_task(description, total=None, count="", note="")
-        return self._tasks[dref, label]
+    def _task(self, dref: str) -> TaskID:
+        if dref not in self._tasks:
+            self._tasks[dref] = self._display().add_task(parse_dref(dref).name, total=None, count="", note="")
+        return self._tasks[dref]
 
     def planned(self, plan: Plan) -> None:
         if self._show_plan and plan.builds:
@@ -139,13 +138,14 @@ class TerminalObserver(Observer):
         self._display().console.print(f"{parse_dref(dref).name}: waiting for {owner}, which builds it", markup=False)
 
     def started(self, dref: str, instance: int, outpath: Path) -> None:
-        self._task(dref, "")
+        self._task(dref)
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
-        if (dref, "") in self._tasks:
-            self._display().remove_task(self._tasks.pop((dref, "")))
-        task = self._task(dref, label)
-        self._display().update(task, completed=done, total=total, count=count(done, total, unit), note=note)
+        description = f"{parse_dref(dref).name} {label}".rstrip()
+        told = count(done, total, unit)
+        self._display().update(
+            self._task(dref), description=description, completed=done, total=total, count=told, note=note
+        )
 
     def message(self, dref: str, text: str) -> None:
         self._display().console.print(f"{parse_dref(dref).name}: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -161,8 +161,8 @@ class TerminalObserver(Observer):
         self._forget(dref)
 
     def _forget(self, dref: str) -> None:
-        for key in [key for key in self._tasks if key[0] == dref]:
-            self._display().remove_task(self._tasks.pop(key))
+        if dref in self._tasks:
+            self._display().remove_task(self._tasks.pop(dref))
 
     def ended(self) -> None:
         if self._progress is not None:

@@ -12,6 +12,7 @@ from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer
 from stagedml.engine.planning import Planner
+from stagedml.engine.surroundings import Surroundings
 from stagedml.store.objects import Store
 
 
@@ -24,6 +25,7 @@ class Setting:
         arguments: Exec values by derivation.
         crew: the builds in processes of their own; None if all are made in this one.
         gpus: those that a derivation's build may use, where that is counted.
+        surroundings: what is recorded of the machine and the code.
         mutex: held by whoever has a turn, but while it waits for something; see `outside`.
     """
 
@@ -37,6 +39,7 @@ class Setting:
     observer: Observer
     crew: Crew | None = None
     gpus: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    surroundings: Surroundings = field(default_factory=Surroundings)
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
     @contextlib.contextmanager

@@ -67,6 +67,7 @@ class BuildRecord:
     published: float = 0.0  #: when that was, seconds since the epoch
     reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
     since: str = ""  #: the realization that the reasons compare with
+    resources: Mapping[str, float] = field(default_factory=dict)  #: `wall_s`, `cpu_s`, `peak_memory_bytes`
     attempts: tuple[Attempt, ...] = ()  #: of a build that can go on after a crash, the last one included
 
 
@@ -146,7 +147,7 @@ def _build_document(build: BuildRecord) -> dict[str, Any]:
         "environment": build.environment,
         "deterministic": build.deterministic,
     }
-    for name in ("key", "reads", "adopted", "published", "since"):
+    for name in ("key", "reads", "adopted", "published", "since", "resources"):
         if value := getattr(build, name):
             document[name] = value
     if build.attempts:
