@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -232,3 +235,57 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_line(
     message = capsys.readouterr().err
     assert "importing broken_stages failed" in message
     assert told in message
+
+
+def test_retry_runs_again_what_failed(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "realize", "--root", root, TOYS)[0] == 0
+    code, _, err = run(capsys, "retry", "--root", root)
+    assert (code, err) == (EXIT_USAGE, "stagedml: there is no run here that failed, was interrupted or was killed\n")
+    (tmp_path / "flaky.py").write_text(
+        "import pathlib\nfrom stagedml import *\nclass Text(Artifact):\n    text: RefPath\n"
+        "@stage(Text, name='flaky')\ndef flaky(build: Build, *, word: str, text: RefPath = output('text')) -> None:\n"
+        f"    build.path(text).write_bytes(pathlib.Path({str(tmp_path / 'source')!r}).read_bytes())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, _, err = run(capsys, "realize", "--root", root, "flaky:flaky", "word=a b")
+    assert code == EXIT_FAILED
+    assert "FileNotFoundError" in err
+    (tmp_path / "source").write_text("here")
+    code, out, err = run(capsys, "retry", "--root", root)
+    assert code == 0
+    assert "it failed: stagedml realize --root" in err
+    assert "flaky:flaky 'word=a b'" in err
+    assert out.startswith("rref:")
+    assert run(capsys, "retry", "--root", root)[0] == 0  # the last one that did not end well is still that
+
+
+def test_a_termination_ends_builds_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(
+        "import subprocess\nfrom stagedml import *\nclass Text(Artifact):\n    text: RefPath\n"
+        "@stage(Text, name='sleeper')\ndef sleeper(build: Build, *, text: RefPath = output('text')) -> None:\n"
+        "    build.message('began')\n    subprocess.run(['sleep', '97.25'])\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    command = [
+        sys.executable,
+        "-m",
+        "stagedml.cli.main",
+        "realize",
+        "--root",
+        str(tmp_path / "root"),
+        "sleeper:sleeper",
+    ]
+    for jobs in ("1", "2"):
+        process = subprocess.Popen(
+            [*command, "--jobs", jobs], env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        while "began" not in process.stderr.readline():
+            pass
+        process.terminate()
+        err = process.communicate(timeout=10)[1]
+        assert process.returncode == 143
+        assert "stagedml: terminated; what was finished is kept" in err
+        assert not subprocess.run(["pgrep", "-f", "sleep 97.25"], capture_output=True).stdout

@@ -19,6 +19,7 @@ from stagedml import RRef, gc, instantiate, realize, realize_many, redefine, usi
 from stagedml.core.refs import parse_rref
 from stagedml.engine.failures import BuildFailed
 from stagedml.settings import read_settings
+from stagedml.store import locks
 from stagedml.store.gc import Policy
 from stagedml.store.objects import Store
 
@@ -56,6 +57,8 @@ def test_a_session_that_is_killed_again_and_again_ends_in_the_unbroken_result(
         session.send_signal(number)
         if session.wait() == 0:
             break
+        while any(map(locks.is_held, store.layout.locks.iterdir())):  # of a build apart whose end is near
+            time.sleep(0.01)
         kills += 1
     session = started(store.layout.root, trace, jobs)
     assert session.communicate()[0].strip() == unbroken

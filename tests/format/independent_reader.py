@@ -28,7 +28,7 @@ DREF = re.compile(r"dref:[0-9a-f]{32}-[A-Za-z0-9_-]+")
 RREF = re.compile(r"rref:[0-9a-f]{32}-[0-9a-f]{32}-[A-Za-z0-9_-]+")
 ADOPTABLE = re.compile(r"[0-9a-f]{32}-[0-9]+")
 FIRST = {"instance", "seed", "started", "stopped", "host", "user", "arguments", "environment", "deterministic"}
-LATER = {"key", "reads", "adopted", "published", "reasons", "since"}  # fields of a build
+LATER = {"key", "reads", "adopted", "published", "reasons", "since", "resources", "attempts"}  # fields of a build
 UNHASHED = {"context.json", "__buildstart__.txt", "__buildstop__.txt", "__log__"}
 
 

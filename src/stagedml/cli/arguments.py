@@ -76,6 +76,11 @@ def _realizing(verbs: _Verbs) -> None:
             dest="exec_values",
             help="how to run: a parameter that is in no hash",
         )
+    verbs.add(
+        "retry",
+        "run again the last realize that did not end well",
+        "What was finished then is reused, and trainings go on from their checkpoints.",
+    )
 
 
 def _looking(verbs: _Verbs) -> None:

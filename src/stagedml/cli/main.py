@@ -1,7 +1,7 @@
 """`stagedml`: from a command line to a verb, and how failures end.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done; 1 a build or the store failed,
-or verify found something; 2 wrong usage; 3 something could not be fetched; 130 interrupted.
+or verify found something; 2 wrong usage; 3 something could not be fetched; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from stagedml.cli.arguments import parser
 from stagedml.errors import BuildError, RemoteError, StagedmlError, UsageError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 #: verb -> module of this package, and the function in it. What that needs is imported when it is asked for.
@@ -33,12 +35,36 @@ _WHERE = {
     "path": ("inspect", "run_path"),
     "plan": ("realize", "run_plan"),
     "realize": ("realize", "run"),
+    "retry": ("retry", "run"),
     "roots": ("gc", "run_roots"),
     "show": ("inspect", "run_show"),
     "verify": ("verify", "run"),
     "why": ("why", "run_why"),
     "why-alive": ("gc", "run_why_alive"),
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: all builds end, with the programs that they started, as on Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM raise Terminated inside the block, unless somebody else handles it."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _verb(name: str) -> Callable[[argparse.Namespace], int]:
@@ -54,12 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
     arguments = parser().parse_args(argv)
+    arguments.command = ("stagedml", *(sys.argv[1:] if argv is None else argv))
     if arguments.verbose:
         import logging
 
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        code = _verb(arguments.verb)(arguments)
+        with _terminating():
+            code = _verb(arguments.verb)(arguments)
         sys.stdout.flush()
         return code
     except StagedmlError as error:
@@ -67,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"stagedml: {error}", file=sys.stderr)
         return exit_code(error)
+    except Terminated:
+        print("stagedml: terminated; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print("stagedml: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -10,6 +10,7 @@ from typing import Any
 from stagedml.authoring.lens import rref2path
 from stagedml.authoring.session import store_initialize
 from stagedml.core.plan import Plan
+from stagedml.engine import journal
 from stagedml.engine.catalogue import assignment, declared
 from stagedml.engine.console import plan_lines, shown
 from stagedml.engine.realize import plan, realize_many
@@ -34,17 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return run_plan(arguments)
     store_initialize(arguments.root)
-    realized = realize_many(
-        declared(arguments.stage, arguments.arguments, read_settings().catalogue),
-        instances=arguments.instances,
-        force=arguments.force,
-        args=dict(map(assignment, arguments.exec_values)),
-        offline=arguments.offline,
-        link=arguments.out_link,
-        jobs=arguments.jobs,
-        keep_going=arguments.keep_going,
-        observer=shown(show_plan=True),
-    )
+    with journal.asked_for(arguments.command):
+        realized = realize_many(
+            declared(arguments.stage, arguments.arguments, read_settings().catalogue),
+            instances=arguments.instances,
+            force=arguments.force,
+            args=dict(map(assignment, arguments.exec_values)),
+            offline=arguments.offline,
+            link=arguments.out_link,
+            jobs=arguments.jobs,
+            keep_going=arguments.keep_going,
+            observer=shown(show_plan=True),
+        )
     rrefs = _leaves(realized)
     if arguments.json:
         print(json.dumps([{"rref": rref, "path": rref2path(rref)} for rref in rrefs], indent=2))

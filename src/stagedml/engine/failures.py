@@ -52,7 +52,7 @@ class BuildFailed(BuildError):
     Attributes:
         dref: what was being built.
         reason: what happened.
-        scratch: what it had written, kept until the next attempt.
+        scratch: what it had written, kept until the next attempt; "" where it was deleted, to make room.
         frames: the traceback, from the builder on.
         log: the last lines that it printed, if it ran in a process of its own.
         log_path: where all of them are.
@@ -83,7 +83,8 @@ class BuildFailed(BuildError):
             parts.append("  at\n" + textwrap.indent(self.frames.rstrip("\n"), "  "))
         if self.log:
             parts.append(f"  the last it printed, of {self.log_path}:\n" + textwrap.indent(self.log, "    | "))
-        parts.append(f"  what it had written is kept, until the next attempt, in {self.scratch}")
+        if self.scratch:
+            parts.append(f"  what it had written is kept, until the next attempt, in {self.scratch}")
         return "\n".join(parts)
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,17 @@ from stagedml.engine.records import user_name
 from stagedml.store.layout import Layout
 
 _PROGRESS_EVERY_S = 10.0
+_command: ContextVar[Sequence[str] | None] = ContextVar("stagedml_command", default=None)
+
+
+@contextlib.contextmanager
+def asked_for(command: Sequence[str]) -> Iterator[None]:
+    """Let journals that are begun inside the block tell these words, which can be repeated, instead of `sys.argv`."""
+    token = _command.set(command)
+    try:
+        yield
+    finally:
+        _command.reset(token)
 
 
 class Journal(Observer):
@@ -50,7 +62,7 @@ class Journal(Observer):
             self._folder.mkdir(exist_ok=True)
             self._file = open(self._folder / name, "x", encoding="utf-8")  # noqa: SIM115 - as long as the run
         who = {"host": socket.gethostname(), "process": os.getpid(), "user": user_name()}
-        self._note("began", **who, folder=_folder(), command=sys.argv)
+        self._note("began", **who, folder=_folder(), command=_command.get() or sys.argv)
         steps = [step for step in plan.steps if step.verdict is not Verdict.REUSE]
         self._note(
             "planned",

@@ -258,9 +258,10 @@ class Turn:
         """What is told of a failure. On a full disk, what the builder wrote makes room for others."""
         raised = getattr(error, "raised", error)
         reason = str(raised) if isinstance(raised, StagedmlError) else f"{type(raised).__name__}: {raised}"
+        kept = str(outpath)
         frames = error.frames if isinstance(error, FailedApart) else users_traceback(error)
         if isinstance(raised, OSError) and raised.errno in FULL_DISK:
-            free = self.store.free_bytes()
+            free, kept = self.store.free_bytes(), ""
             with contextlib.suppress(OSError):
                 atomic.make_empty(os.fspath(outpath))
             reason += f"; {free:,} bytes were free on the file system of {self.store.layout.root}, and what the builder"
@@ -272,7 +273,7 @@ class Turn:
         return BuildFailed(
             self.node.dref,
             reason,
-            str(outpath),
+            kept,
             frames=frames,
             log=tail,
             log_path=str(log),
