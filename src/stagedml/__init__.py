@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from stagedml.authoring.stage import stage as stage
     from stagedml.engine.blessing import bless as bless
     from stagedml.engine.blessing import borrow as borrow
+    from stagedml.engine.check import check as check
     from stagedml.engine.keep import gc as gc
     from stagedml.engine.keep import linkrref as linkrref
     from stagedml.engine.keep import linkrrefs as linkrrefs
@@ -82,6 +83,7 @@ _WHERE = {
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.blessing": ("bless", "borrow"),
+    "stagedml.engine.check": ("check",),
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
     "stagedml.engine.recursive": ("realize_recursive",),

@@ -161,3 +161,11 @@ def busy(build: Build, *, text: RefPath = output("text")) -> None:
     while time.process_time() < until:
         held[:1000] += 1
     build.path(text).write_text(str(len(held)))
+
+
+@stage(Text, name="once")
+def once(build: Build, *, trace: str, text: RefPath = output("text")) -> None:
+    if Path(trace).exists():
+        raise ValueError("only once")
+    Path(trace).touch()
+    build.path(text).write_text("x")

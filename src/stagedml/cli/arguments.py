@@ -76,6 +76,17 @@ def _realizing(verbs: _Verbs) -> None:
             dest="exec_values",
             help="how to run: a parameter that is in no hash",
         )
+    sub = verbs.add(
+        "check",
+        "build a stage again, apart, and say whether the result is the same",
+        "It is realized first if need be. The exit code is 1 if it is different. The verdict is kept, as show tells.",
+    )
+    sub.add_argument("stage", help="as of realize")
+    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("--times", type=int, default=1, metavar="N", help="build it N times (default 1)")
+    sub.add_argument("--rtol", type=float, metavar="X", help="relative tolerance of floating point numbers")
+    sub.add_argument("--atol", type=float, metavar="X", help="absolute tolerance of floating point numbers")
+    sub.add_argument("--offline", action="store_true", default=None, help="never try the network")
     verbs.add(
         "retry",
         "run again the last realize that did not end well",

@@ -62,6 +62,8 @@ def run_show(arguments: argparse.Namespace) -> int:
             print(f"adopted   {_ago(build['published'])} from {build['adopted']}")
         if build["reasons"]:
             print(f"why       {', '.join(told(Reason(**reason)) for reason in build['reasons'])}")
+    for check in view.checks:
+        print(f"checked   {_ago(check['at'])}, {words.count(check['times'], 'rebuild')}: {check['told']}")
     print("config")
     for field, value in view.config.items():
         if field not in ("name", "stagedml"):

@@ -24,6 +24,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 
 #: verb -> module of this package, and the function in it. What that needs is imported when it is asked for.
 _WHERE = {
     "bless": ("why", "run_bless"),
+    "check": ("check", "run"),
     "copy": ("archive", "run_copy"),
     "dedup": ("space", "run_dedup"),
     "diff": ("why", "run_diff"),

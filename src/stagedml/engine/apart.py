@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from stagedml.authoring.resources import Resources
 from stagedml.engine.forkserver import CANCEL, COMMAND, LARGEST_MESSAGE, Ending, Limits, Order
@@ -64,9 +64,13 @@ class Outcome:
 
 
 class Crew:
-    """The builds of one realize that run in processes of their own."""
+    """The builds of one realize that run in processes of their own.
 
-    def __init__(self) -> None:
+    With a `hash_seed` they order sets by it (`PYTHONHASHSEED`); else as the session or its environment has it.
+    """
+
+    def __init__(self, hash_seed: int | None = None) -> None:
+        self._hash_seed = hash_seed
         self._channels: set[socket.socket] = set()
         self._mutex = threading.Lock()
         self.is_cancelled = False
@@ -89,7 +93,7 @@ class Crew:
         with mine:
             with theirs, _in_memory(pickle.dumps(order)) as described:
                 descriptors = [theirs.fileno(), described, *([lock] if lock is not None else [])]
-                server = _send(_modules_for(imports), descriptors)
+                server = _send(_Kind(_modules_for(imports), self._hash_seed), descriptors)
             with self._mutex:
                 self._channels.add(mine)
                 if self.is_cancelled:
@@ -106,6 +110,13 @@ class Crew:
             self.is_cancelled = True
             for channel in self._channels:
                 _cancel(channel)
+
+    def close(self) -> None:
+        """End the servers with its hash seed, if it has one; nobody else uses them."""
+        if self._hash_seed is not None:
+            with _starting:
+                for key in [key for key in _servers if key[1].hash_seed == self._hash_seed]:
+                    _servers.pop(key).close()
 
 
 def _cancel(channel: socket.socket) -> None:
@@ -197,12 +208,20 @@ def tail_of(log: Path) -> str:
 # -- servers ----------------------------------------------------------------------------------------------------------
 
 
+class _Kind(NamedTuple):
+    """What makes one server different from another."""
+
+    modules: tuple[str, ...]
+    hash_seed: int | None
+
+
 class _Server:
     """One server process."""
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, kind: _Kind) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
+        seeded = {} if kind.hash_seed is None else {"PYTHONHASHSEED": str(kind.hash_seed)}
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -210,14 +229,14 @@ class _Server:
                     "-c",
                     COMMAND,
                     str(theirs.fileno()),
-                    ",".join([*_ours(), *modules]),
+                    ",".join([*_ours(), *kind.modules]),
                     json.dumps(_paths()),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={**os.environ, "TF_USE_LEGACY_KERAS": os.environ.get("TF_USE_LEGACY_KERAS", "1")},
+                env={"TF_USE_LEGACY_KERAS": "1", **os.environ, **seeded},
                 start_new_session=True,
             )
         self._channel = mine
@@ -231,6 +250,12 @@ class _Server:
         with self._mutex:
             socket.send_fds(self._channel, [b"build"], descriptors)
 
+    def close(self) -> None:
+        """Let it end."""
+        self._channel.close()
+        self._process.wait()
+        self._output.close()
+
     def printed(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
@@ -240,14 +265,14 @@ def _paths() -> list[str]:
     return [path if path else _here() for path in sys.path]
 
 
-_servers: dict[tuple[int, tuple[str, ...]], _Server] = {}
+_servers: dict[tuple[int, _Kind], _Server] = {}
 _starting = threading.Lock()
 
 
-def _send(modules: tuple[str, ...], descriptors: list[int]) -> _Server:
-    """Have a server for these modules start a build; one that is gone is replaced, once."""
+def _send(kind: _Kind, descriptors: list[int]) -> _Server:
+    """Have a server of a kind start a build; one that is gone is replaced, once."""
     for _ in range(2):
-        server = warm(modules)
+        server = _started(kind)
         try:
             server.send(descriptors)
         except OSError:
@@ -256,13 +281,13 @@ def _send(modules: tuple[str, ...], descriptors: list[int]) -> _Server:
     raise ServerFailed(server.printed())
 
 
-def warm(modules: tuple[str, ...]) -> _Server:
-    """The server for these modules, started if there is none."""
+def _started(kind: _Kind) -> _Server:
+    """The server of a kind, started if there is none."""
     with _starting:
-        key = (os.getpid(), modules)  # a fork of the session needs servers of its own
+        key = (os.getpid(), kind)  # a fork of the session needs servers of its own
         server = _servers.get(key)
         if server is None or not server.is_alive:
-            server = _servers[key] = _Server(modules)
+            server = _servers[key] = _Server(kind)
         return server
 
 

@@ -25,13 +25,13 @@ from stagedml.store.metadata import BuildRecord
 Built = list[tuple[Path, BuildRecord]]
 
 
-def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> Built:
+def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int | None) -> Built:
     """Run a builder; returns what it made.
 
     Args:
         task: what to run.
         log: where what it prints is to be kept, if it has a process of its own.
-        lock: a descriptor that its processes keep open.
+        lock: a descriptor that its processes keep open, if there is one.
 
     Raises:
         FailedApart, CannotBeSent, ServerFailed: it failed in a process of its own, or got none.
@@ -94,7 +94,9 @@ class FailedApart(Exception):
         self.frames = frames
 
 
-def _perform_apart(setting: Setting, node: Node, task: Task, log: Path, lock: int) -> tuple[Built, dict[str, float]]:
+def _perform_apart(
+    setting: Setting, node: Node, task: Task, log: Path, lock: int | None
+) -> tuple[Built, dict[str, float]]:
     """Run a builder in a process of its own. Raises FailedApart, Cancelled, CannotBeSent, ServerFailed."""
     from stagedml.authoring import shipping  # its pickler is loaded only where something is sent
     from stagedml.engine.worker import written

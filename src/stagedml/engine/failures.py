@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagedml.core.refs import parse_dref
-from stagedml.errors import BuildError
+from stagedml.errors import BuildError, StagedmlError
 
 _OWN = str(Path(__file__).resolve().parent.parent)  # the package
 _NOT_OURS = (f"{_OWN}/ml", f"{_OWN}/stages")  # but recipes are as a user's
@@ -33,6 +33,11 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """What is told of an error, here or elsewhere."""
     return Failure(error, "".join(traceback.format_exception_only(error)).strip(), users_traceback(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says; of those that are not ours, with the type."""
+    return str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
 
 
 def users_traceback(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stagedml.authoring.pylightnix import Derivation, RRef, StorageSettings
 from stagedml.authoring.resources import Resources
@@ -61,6 +62,12 @@ class Node:
         """What its build may use of the machine."""
         realizer = self.derivation.realizer
         return realizer.stage.resources if isinstance(realizer, StageRealizer) else Resources()
+
+    @property
+    def builder(self) -> tuple[Any, bool]:
+        """What builds it, and whether that is a realizer of Pylightnix's."""
+        realizer = self.derivation.realizer
+        return realizer, not isinstance(realizer, OwnRealizer)
 
     @property
     def imports(self) -> frozenset[str]:

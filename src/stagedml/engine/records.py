@@ -33,7 +33,7 @@ def record_of(
         seed=seed,
         started=started,
         stopped=stopped,
-        host=_host(),
+        host=host_name(),
         user=user_name(),
         arguments=dict(arguments),
         environment=_environment(tuple(module for module in _RECORDED_PACKAGES if module in sys.modules)),
@@ -43,7 +43,8 @@ def record_of(
 
 
 @functools.lru_cache(maxsize=1)
-def _host() -> str:
+def host_name() -> str:
+    """The machine."""
     return socket.gethostname()
 
 

@@ -26,11 +26,11 @@ from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import tail_of
 from stagedml.engine.building import FailedApart, keep_log, perform
 from stagedml.engine.explain import Explanation
-from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, users_traceback
+from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, reason_of, users_traceback
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.task import Task
-from stagedml.errors import StagedmlError, UsageError
+from stagedml.errors import UsageError
 from stagedml.store import adoptions, atomic, checkpoints
 from stagedml.store.contexts import WrittenContext
 from stagedml.store.hashing import UnpublishableContent
@@ -257,7 +257,7 @@ class Turn:
     def _failed(self, error: BaseException, outpath: Path, log: Path, explained: Explanation) -> BuildFailed:
         """What is told of a failure. On a full disk, what the builder wrote makes room for others."""
         raised = getattr(error, "raised", error)
-        reason = str(raised) if isinstance(raised, StagedmlError) else f"{type(raised).__name__}: {raised}"
+        reason = reason_of(raised)
         kept = str(outpath)
         frames = error.frames if isinstance(error, FailedApart) else users_traceback(error)
         if isinstance(raised, OSError) and raised.errno in FULL_DISK:

@@ -56,6 +56,7 @@ class RealizationView:
     files: tuple[tuple[str, int], ...]  #: (path, bytes)
     content: str | None  #: content digest
     builds: tuple[Mapping[str, Any], ...]
+    checks: tuple[Mapping[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,6 +111,7 @@ def show(store: Store, ref: RealizationRef) -> RealizationView:
         files=files,
         content=known.content if known else None,
         builds=tuple(asdict(build) for build in known.builds) if known else (),
+        checks=tuple(asdict(check) for check in known.checks) if known else (),
     )
 
 

@@ -337,7 +337,7 @@ def describe(store: Store, plan: GcPlan, *, now: float | None = None) -> list[Do
             rows.append(Doomed(rref, _size(store, rref), age_s, None, True))
             continue
         last = max(known.builds, key=lambda build: build.started)
-        repeatable = all(build.deterministic for build in known.builds)
+        repeatable = known.is_repeatable
         rows.append(Doomed(rref, known.size_bytes, age_s, last.stopped - last.started, repeatable))
     return sorted(rows, key=lambda row: (-row.size_bytes, row.rref))
 

@@ -72,6 +72,18 @@ class BuildRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """What came of building a realization again and comparing."""
+
+    at: float  #: seconds since the epoch
+    host: str
+    user: str
+    times: int  #: how many rebuilds
+    sameness: str  #: `identical`, `equal tensors`, `equal within tolerance` or `different`
+    told: str  #: the same with the first difference
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """Everything that is kept of a realization beside it."""
 
@@ -81,6 +93,14 @@ class Metadata:
     inputs: Mapping[str, tuple[str, ...]]  #: direct inputs: derivation -> realizations
     files: tuple[Entry, ...]
     builds: tuple[BuildRecord, ...]
+    checks: tuple[CheckRecord, ...] = ()
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a rebuild gives the same bytes, as far as its author says and checks have shown."""
+        return all(build.deterministic for build in self.builds) and all(
+            check.sameness == "identical" for check in self.checks
+        )
 
     def checked(self) -> Metadata:
         """Itself, if it is what `to_text` writes. Raises ValueError."""
@@ -131,6 +151,8 @@ def to_text(metadata: Metadata) -> str:
         "builds": [_build_document(build) for build in metadata.builds],
         "files": [[entry.kind, entry.path, entry.size, entry.digest] for entry in metadata.files],
     }
+    if metadata.checks:
+        document["checks"] = [dataclasses.asdict(check) for check in metadata.checks]
     return json.dumps(document, sort_keys=True) + "\n"
 
 
@@ -173,6 +195,7 @@ def from_text(text: str, path: str) -> Metadata:
             inputs={dref: tuple(rrefs) for dref, rrefs in document["inputs"].items()},
             builds=tuple(_build(build) for build in document["builds"]),
             files=tuple(_entry(*entry) for entry in document["files"]),
+            checks=tuple(CheckRecord(**check) for check in document.get("checks", ())),
         ).checked()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableMetadata(path, f"{type(error).__name__}: {error}") from error
@@ -223,7 +246,8 @@ def merge(path: str | Path, metadata: Metadata, *, durable: bool) -> None:
         except UnreadableMetadata as error:
             logger.warning("%s; it is written anew", error)
         if earlier is not None and earlier.digest == metadata.digest:
-            metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds))
+            checks = (*earlier.checks, *(check for check in metadata.checks if check not in earlier.checks))
+            metadata = dataclasses.replace(metadata, builds=(*earlier.builds, *metadata.builds), checks=checks)
         for name in os.listdir(folder):
             if name.endswith(".tmp"):  # of a process that was killed
                 os.unlink(f"{folder}/{name}")

@@ -7,6 +7,7 @@ collector does: then nobody else is inside `changing`. Publishing itself is in `
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -43,7 +44,7 @@ from stagedml.store.layout import (
     Layout,
 )
 from stagedml.store.live import Claims
-from stagedml.store.metadata import Metadata
+from stagedml.store.metadata import CheckRecord, Metadata
 
 logger = logging.getLogger(__name__)
 
@@ -521,6 +522,15 @@ class Store:
 
     def _tell_wait(self, owner: str) -> None:
         logger.info("waiting for %s, which collects garbage in %s", owner, self.layout.storage)
+
+    def note_check(self, ref: RealizationRef, record: CheckRecord) -> None:
+        """Keep what came of a check with its realization, if that is there and has metadata."""
+        with self.publishing(ref.folder):
+            known = self.metadata(ref)
+            if known is not None:
+                path = f"{self.metadata_text}/{ref.folder}/{ref.rhash}.json"
+                text = metadata.to_text(dataclasses.replace(known, checks=(*known.checks, record)))
+                atomic.write_file(path, text, durable=self.durable)
 
     @contextlib.contextmanager
     def publishing(self, folder: str) -> Iterator[None]:

@@ -1,0 +1,36 @@
+"""`stagedml check`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from stagedml.authoring.session import store_initialize
+from stagedml.engine.catalogue import declared
+from stagedml.engine.check import check
+from stagedml.engine.console import shown
+from stagedml.settings import read_settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from stagedml.ml.sameness import Sameness, Tolerance
+
+    store_initialize(arguments.root)
+    given = {name: value for name in ("rtol", "atol") if (value := getattr(arguments, name)) is not None}
+    found = check(
+        declared(arguments.stage, arguments.arguments, read_settings().catalogue),
+        times=arguments.times,
+        tolerance=Tolerance(**given),
+        offline=arguments.offline,
+        observer=shown(show_plan=True),
+    )
+    if arguments.json:
+        comparisons = [comparison.to_json() for comparison in found.comparisons]
+        print(json.dumps({"rref": found.rref, "sameness": str(found.sameness), "comparisons": comparisons}, indent=2))
+    else:
+        print(found.rref)
+        for comparison in found.comparisons:
+            print(comparison.told())
+        for folder in found.kept:
+            print(f"the rebuild is kept in {folder}")
+    return 1 if found.sameness == Sameness.DIFFERENT else 0
