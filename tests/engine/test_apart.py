@@ -481,6 +481,22 @@ def test_what_a_build_used_and_ran_on_is_recorded(store: Store, jobs: int) -> No
         assert 150_000_000 < record.resources["peak_memory_bytes"] < 400_000_000
 
 
+def test_the_use_of_gpus_is_recorded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = tmp_path / "nvidia-smi"
+    stand_in.write_text(
+        "#!/bin/sh\necho 'GPU-9, 1, 4096'\n"
+        'for p in $(cat /proc/$PPID/task/$PPID/children); do echo "GPU-0, $p, 512"; done\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    known = store.metadata(parse_rref(built(hostile.good, number=41, seconds=4.5)))
+    assert known is not None
+    used = known.builds[0].resources
+    assert 512 << 20 <= used["peak_gpu_memory_bytes"] <= 2 * 512 << 20  # its program is told of, too
+    assert 1.5 < used["gpu_s"] < 5
+
+
 def git(folder: Path, *words: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     return subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True, text=True).stdout

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -160,7 +161,25 @@ def order_for(task: bytes, log: Path, resources: Resources, gpus: Iterable[int] 
         arguments=list(sys.argv),
         log=str(log),
         task=task,
+        gpu_query=_gpu_query(resources),
     )
+
+
+def _gpu_query(resources: Resources) -> tuple[str, ...]:
+    command = shutil.which("nvidia-smi") if resources.gpus != 0 and gpus_here() else None
+    asked = ("--query-compute-apps=gpu_uuid,pid,used_memory", "--format=csv,noheader,nounits")
+    return (command, *asked) if command else ()
+
+
+def gpus_here() -> tuple[int, ...]:
+    """The numbers of the GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(int(number) for number in visible.split(",") if number.strip().isdigit())
+    try:
+        return tuple(range(len(os.listdir("/proc/driver/nvidia/gpus"))))
+    except OSError:
+        return ()
 
 
 def _here() -> str:

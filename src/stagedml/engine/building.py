@@ -120,7 +120,8 @@ def _perform_apart(
         raise FailedApart(value.reason, value.error, value.frames)
     if kind != "built" or outcome.ending.ended_for or outcome.ending.left:
         raise FailedApart(apart.told(outcome.ending))
-    return value, dataclasses.asdict(outcome.ending.usage)
+    used = dataclasses.asdict(outcome.ending.usage)
+    return value, {name: amount for name, amount in used.items() if amount}
 
 
 def keep_log(log: Path, tree: Path) -> None:

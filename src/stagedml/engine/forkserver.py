@@ -30,6 +30,7 @@ import resource
 import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 import traceback
@@ -45,6 +46,7 @@ CANCEL = b"cancel"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOOK_EVERY_S = 0.1  # at memory and time
+_LOOK_AT_GPUS_EVERY_S = 2.0
 _LEFT_S = 1.0  # how long what a builder left behind may take to end by itself
 _KERNEL_VICTIM = b"500"  # of 1000: if memory runs out, the kernel is to take a build, not the session
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,6 +82,9 @@ class Order:
     arguments: list[str]
     log: str
     task: bytes
+    gpu_query: tuple[
+        str, ...
+    ] = ()  #: a command that tells who uses GPUs: lines of GPU, process, MiB; () where none are
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class Usage:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    gpu_s: float = 0.0  #: for how long it had GPUs in use, summed up over them
+    peak_gpu_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +199,7 @@ class _Watch:
         self.ended_for = ""
         self.kill_at: float | None = None
         self.look_at = 0.0
+        self.gpus = _Gpus(order.gpu_query)
 
     def ending(self) -> Ending:
         """Watch until all processes of the build are gone."""
@@ -215,7 +223,8 @@ class _Watch:
         self._drain_log()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime
-        usage = Usage(time.monotonic() - self.started, cpu, max(self.peak, used.ru_maxrss * 1024))
+        memory = max(self.peak, used.ru_maxrss * 1024)
+        usage = Usage(time.monotonic() - self.started, cpu, memory, self.gpus.used_s, self.gpus.peak_bytes)
         return Ending(os.waitstatus_to_exitcode(status), usage, self.ended_for, left, self.printed)
 
     def _look(self) -> None:
@@ -230,6 +239,7 @@ class _Watch:
             return
         held = sum(map(_private_bytes, _descendants()))
         self.peak = max(self.peak, held)
+        self.gpus.look(now)
         limits = self.limits
         if limits.seconds is not None and now - self.started > limits.seconds:
             self._end(f"it ran for longer than {limits.seconds:g} s, which its stage allows")
@@ -294,6 +304,32 @@ class _Watch:
             while os.waitpid(-1, 0):
                 pass
         return left
+
+
+class _Gpus:
+    """How much of which GPUs the processes of a build use."""
+
+    def __init__(self, query: tuple[str, ...]) -> None:
+        self._query = query
+        self._last = 0.0
+        self.used_s = 0.0
+        self.peak_bytes = 0
+
+    def look(self, now: float) -> None:
+        """Ask, if there are some and it is time to; what cannot be asked is not asked again."""
+        if not self._query or now - self._last < _LOOK_AT_GPUS_EVERY_S:
+            return
+        since, self._last = (now - self._last if self._last else 0.0), now
+        own = set(_descendants())
+        try:
+            told = subprocess.run(self._query, capture_output=True, text=True, timeout=5, stdin=subprocess.DEVNULL)
+            rows = [line.split(",") for line in told.stdout.splitlines()]
+            mine = [(gpu.strip(), int(size)) for gpu, process, size in rows if int(process) in own]
+        except (OSError, subprocess.SubprocessError, ValueError):
+            self._query = ()
+            return
+        self.used_s += since * len({gpu for gpu, _ in mine})
+        self.peak_bytes = max(self.peak_bytes, sum(size for _, size in mine) << 20)
 
 
 def _descendants() -> list[int]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from stagedml.authoring.resources import Resources
 from stagedml.core.plan import PlanStep, Verdict
-from stagedml.engine.apart import memory_of_machine
+from stagedml.engine.apart import gpus_here, memory_of_machine
 from stagedml.engine.failures import BuildsFailed, Cancelled
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
@@ -214,7 +214,7 @@ class Slots:
 
     cpus: float = field(default_factory=lambda: float(len(os.sched_getaffinity(0))))
     memory_bytes: int = field(default_factory=memory_of_machine)
-    gpus: tuple[int, ...] = field(default_factory=lambda: gpus_here())
+    gpus: tuple[int, ...] = field(default_factory=gpus_here)
     _taken: dict[str, tuple[Resources, tuple[int, ...]]] = field(default_factory=dict)
 
     def check(self, name: str, wanted: Resources) -> None:
@@ -237,14 +237,3 @@ class Slots:
 
     def give_back(self, key: str) -> None:
         self._taken.pop(key)
-
-
-def gpus_here() -> tuple[int, ...]:
-    """The numbers of the GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(int(number) for number in visible.split(",") if number.strip().isdigit())
-    try:
-        return tuple(range(len(os.listdir("/proc/driver/nvidia/gpus"))))
-    except OSError:
-        return ()

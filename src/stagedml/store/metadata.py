@@ -67,7 +67,9 @@ class BuildRecord:
     published: float = 0.0  #: when that was, seconds since the epoch
     reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
     since: str = ""  #: the realization that the reasons compare with
-    resources: Mapping[str, float] = field(default_factory=dict)  #: `wall_s`, `cpu_s`, `peak_memory_bytes`
+    resources: Mapping[str, float] = field(
+        default_factory=dict
+    )  #: `wall_s`, `cpu_s`, `peak_memory_bytes`, `gpu_s`, ...
     attempts: tuple[Attempt, ...] = ()  #: of a build that can go on after a crash, the last one included
 
 
