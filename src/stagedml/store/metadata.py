@@ -25,6 +25,8 @@ from stagedml.store.hashing import Entry
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+#: What a build has among its `reads` that a person made by hand.
+A_PERSON = "a person"
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -68,6 +70,11 @@ class BuildRecord:
     reasons: tuple[Reason, ...] = ()  #: why it was built or adopted
     since: str = ""  #: the realization that the reasons compare with
     attempts: tuple[Attempt, ...] = ()  #: of a build that can go on after a crash, the last one included
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person made it, and not the builder."""
+        return A_PERSON in self.reads
 
 
 @dataclass(frozen=True, slots=True)
