@@ -52,6 +52,18 @@ if TYPE_CHECKING:
     from stagedml.engine.realize import realize_many as realize_many
     from stagedml.engine.realize import tryrealize as tryrealize
     from stagedml.engine.recursive import realize_recursive as realize_recursive
+    from stagedml.engine.repl import ReplHelper as ReplHelper
+    from stagedml.engine.repl import repl_build as repl_build
+    from stagedml.engine.repl import repl_cancel as repl_cancel
+    from stagedml.engine.repl import repl_cancelBuild as repl_cancelBuild
+    from stagedml.engine.repl import repl_continue as repl_continue
+    from stagedml.engine.repl import repl_continueAll as repl_continueAll
+    from stagedml.engine.repl import repl_continueBuild as repl_continueBuild
+    from stagedml.engine.repl import repl_continueMany as repl_continueMany
+    from stagedml.engine.repl import repl_realize as repl_realize
+    from stagedml.engine.repl import repl_result as repl_result
+    from stagedml.engine.repl import repl_rref as repl_rref
+    from stagedml.engine.repl import repl_rrefs as repl_rrefs
     from stagedml.errors import BuildError as BuildError
     from stagedml.errors import RemoteError as RemoteError
     from stagedml.errors import StagedmlError as StagedmlError
@@ -87,6 +99,20 @@ _WHERE = {
     "stagedml.engine.keep": ("gc", "linkrref", "linkrrefs", "rmref", "why_alive"),
     "stagedml.engine.realize": ("lrealize", "plan", "realize", "realize_many", "tryrealize"),
     "stagedml.engine.recursive": ("realize_recursive",),
+    "stagedml.engine.repl": (
+        "ReplHelper",
+        "repl_build",
+        "repl_cancel",
+        "repl_cancelBuild",
+        "repl_continue",
+        "repl_continueAll",
+        "repl_continueBuild",
+        "repl_continueMany",
+        "repl_realize",
+        "repl_result",
+        "repl_rref",
+        "repl_rrefs",
+    ),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.inspection.why": ("why",),
     "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),

@@ -288,9 +288,9 @@ def _watched(value: Any) -> Any:
     return value
 
 
-def mark_start(outpath: Path) -> float:
-    """Write Pylightnix's start file; returns the time, seconds since the epoch."""
-    return _mark(outpath, BUILD_START_FILE)
+def mark_start(outpath: Path, moment: float | None = None) -> float:
+    """Write Pylightnix's start file, of now if no other moment is given; returns that, seconds since the epoch."""
+    return _mark(outpath, BUILD_START_FILE, moment)
 
 
 def mark_stop(outpath: Path) -> float:
@@ -298,10 +298,10 @@ def mark_stop(outpath: Path) -> float:
     return _mark(outpath, BUILD_STOP_FILE)
 
 
-def _mark(outpath: Path, name: str) -> float:
-    now = time.time()
-    atomic.write_over(f"{outpath}/{name}", time_text(now).encode(), 0o644)
-    return now
+def _mark(outpath: Path, name: str, moment: float | None = None) -> float:
+    moment = time.time() if moment is None else moment
+    atomic.write_over(f"{outpath}/{name}", time_text(moment).encode(), 0o644)
+    return moment
 
 
 def time_text(moment: float) -> str:
@@ -311,10 +311,9 @@ def time_text(moment: float) -> str:
     return f"{time.strftime('%y%m%d-%H:%M:%S', local)}:{microseconds:06d}{time.strftime('%z', local)}"
 
 
-def check_outputs(build: Build) -> None:
-    """Make sure that everything promised was written. Raises MissingOutputs."""
-    missing = [
-        path + ".*" * prefix for path, prefix in build.promised if not output_exists(build.outpath, path, prefix)
-    ]
+def check_outputs(build: Build, outpath: Path | None = None) -> None:
+    """Make sure that everything promised was written, there or to another folder. Raises MissingOutputs."""
+    tree = outpath or build.outpath
+    missing = [path + ".*" * prefix for path, prefix in build.promised if not output_exists(tree, path, prefix)]
     if missing:
         raise MissingOutputs(build.reference, missing)

@@ -1,7 +1,7 @@
 """The one default store of a process, and the store of the moment.
 
 `store_initialize` sets the default for all threads; `using_store` another one for a block of code. Nothing else in
-StagedML is global.
+StagedML is global but the realize that a person takes part in (`engine/repl.py`).
 """
 
 from __future__ import annotations

@@ -69,11 +69,11 @@ def why_lines(found: Why) -> list[str]:
     if target.since and target.since != target.source:
         lines.append(f"compared with {_brief(target.since)}")
     for event in found.blessed[:_MOST_BLESSED]:
-        words_of_it = [str(reason) for reason in event.reasons if reason.cause is Cause.BLESSED]
+        words_of_it = [str(reason) for reason in event.reasons if reason.cause in (Cause.BLESSED, Cause.BY_HAND)]
         text = f"rests on {_brief(event.ref)}, {'; '.join(words_of_it)}"
         lines += textwrap.wrap(words.printable(text), _WIDTH, subsequent_indent="  ")
     if len(found.blessed) > _MOST_BLESSED:
-        lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that were blessed")
+        lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that a person answers for")
     return lines
 
 

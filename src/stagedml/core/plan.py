@@ -36,6 +36,7 @@ class Cause(str, enum.Enum):
     FORCED = "forced"
     BYTES_MISSING = "bytes missing"
     BLESSED = "blessed"
+    BY_HAND = "by hand"
 
 
 @dataclass(frozen=True, slots=True)

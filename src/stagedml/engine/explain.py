@@ -167,9 +167,10 @@ def latest_realization(store: Store, ref: DerivationRef) -> RealizationRef | Non
 
 
 def seconds_of(store: Store, ref: RealizationRef) -> float | None:
-    """How long a realization took to build, the mean of all its builds."""
+    """How long a realization took to build, the mean of all its builds; None where a person alone knows."""
     known = _known(store, ref)
-    taken = [build.stopped - build.started for build in known.builds] if known is not None else []
+    builds = known.builds if known is not None else ()
+    taken = [build.stopped - build.started for build in builds if not build.by_hand]
     return sum(taken) / len(taken) if taken else None
 
 

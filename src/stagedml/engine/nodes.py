@@ -45,6 +45,7 @@ class Node:
     matcher: Matcher
     forced: bool = False
     instances: int = 0  #: how many the caller wants
+    by_hand: bool = False  #: whether a person may take over its builds
 
     def check_declared(self) -> None:
         """Refuse to build with other code than the declared one. Raises ChangedSinceDeclared."""

@@ -28,7 +28,7 @@ from stagedml.store.objects import Store
 R = TypeVar("R")
 #: What `instantiate` returned, or the closure in it.
 Target: TypeAlias = "Instantiated[R] | tuple[R, Closure] | Closure"
-#: Which derivations to rebuild: the targets (True), or those of some stages, names or references.
+#: Which derivations are meant: the targets (True), or those of some stages, names or references.
 Force: TypeAlias = "bool | Stage[..., Any] | str | Iterable[Stage[..., Any] | str]"
 
 
@@ -42,8 +42,9 @@ def prepare(
     jobs: int | None = None,
     keep_going: bool = False,
     observer: Observer | None = None,
+    by_hand: Force = False,
 ) -> tuple[Any, Run]:
-    """The result of a closure, and its run. Raises UsageError."""
+    """The result of a closure, and its run; `by_hand` says what a person may take over. Raises UsageError."""
     passed: Any = target  # whoever checks no types passes other things, too
     count: object = instances
     if count is not None and (type(count) is not int or count < 1):
@@ -60,7 +61,10 @@ def prepare(
     if instances is not None:
         for node in nodes:
             node.instances = instances if node.dref in targets else 0
-    _force(nodes, targets, force)
+    for node in _meant(nodes, targets, force, "force"):
+        node.forced = True
+    for node in _meant(nodes, targets, by_hand, "force_interrupt"):
+        node.by_hand = True
     settings = read_settings()
     return result, Run(
         store=store,
@@ -115,24 +119,21 @@ def _nodes(closure: Closure, store: Store) -> list[Node]:
     return nodes
 
 
-def _force(nodes: Iterable[Node], targets: Collection[str], force: Force) -> None:
-    if force is False:
-        return
-    if isinstance(force, bool):
-        for node in nodes:
-            node.forced = node.dref in targets
-        return
-    passed: Any = force  # whoever checks no types passes other things, too
+def _meant(nodes: Iterable[Node], targets: Collection[str], which: Force, argument: str) -> list[Node]:
+    if isinstance(which, bool):
+        return [node for node in nodes if which and node.dref in targets]
+    passed: Any = which  # whoever checks no types passes other things, too
     named = list(passed) if isinstance(passed, Iterable) and not isinstance(passed, str) else [passed]
     if not all(isinstance(what, (str, Stage)) for what in named):
-        raise UsageError(f"force={force!r}: pass True, or stages, their names or references, one or several")
+        raise UsageError(f"{argument}={which!r}: pass True, or stages, their names or references, one or several")
+    found = []
     for what in named:
         meant = [node for node in nodes if _is_meant(node, what)]
         if not meant:
             names = ", ".join(sorted({node.ref.name for node in nodes}))
-            raise UsageError(f"force: {what} is not in this closure, which holds {names}")
-        for node in meant:
-            node.forced = True
+            raise UsageError(f"{argument}: {what} is not in this closure, which holds {names}")
+        found += meant
+    return found
 
 
 def _is_meant(node: Node, what: Stage[..., Any] | str) -> bool:

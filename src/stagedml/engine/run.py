@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,11 @@ from stagedml.core.plan import Plan, Verdict
 from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer, Observers
+from stagedml.engine.handover import HandOver
 from stagedml.engine.journal import Journal
 from stagedml.engine.nodes import Node
 from stagedml.engine.planning import Planner
-from stagedml.engine.schedule import work_off
+from stagedml.engine.schedule import Work, pausing, work_off
 from stagedml.engine.setting import Setting
 from stagedml.engine.turn import refuse_to_build
 from stagedml.store.objects import Store
@@ -51,6 +53,22 @@ class Run:
 
     def realize(self) -> None:
         """Plan, claim what is reused, tell, and execute."""
+        with self._begun() as drawn, using_store(self.store):
+            if drawn.builds:
+                work_off(self._setting(), self._work(drawn), jobs=self.jobs, keep_going=self.keep_going)
+
+    def pausing(self) -> Generator[HandOver, None, None]:
+        """As `realize`, one after the other; yields each build that a person may take over, with its lock held.
+
+        Who goes on with it lets `store` be the current one; who gives it up throws Cancelled.
+        """
+        with self._begun() as drawn:
+            if drawn.builds:
+                yield from pausing(self._setting(), self._work(drawn))
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[Plan]:
+        """Plan, claim what is reused, and tell of the plan and, after the block, of the end."""
         drawn = self.store.claiming(self.plan, _reused)
         checked: set[int] = set()
         for node, step in zip(self.nodes, drawn.steps, strict=True):
@@ -62,11 +80,11 @@ class Run:
         self.observer = Observers(Journal(self.store.layout), self.observer)
         try:
             self.observer.planned(drawn)
-            self._execute(drawn)
-        except BaseException:
+            if not drawn.builds:
+                self.chosen = {step.dref: step.rrefs for step in drawn.steps}
+            yield drawn
+        finally:
             self.observer.ended()
-            raise
-        self.observer.ended()
 
     def reuse(self) -> bool:
         """Choose what is there, and claim it; False, and nothing is built, where something is missing."""
@@ -80,11 +98,11 @@ class Run:
         """What would be done; nothing is claimed."""
         return Plan(tuple(self.planner.steps(self.nodes)), self.targets)
 
-    def _execute(self, plan: Plan) -> None:
-        if not plan.builds:
-            self.chosen = {step.dref: step.rrefs for step in plan.steps}
-            return
-        setting = Setting(
+    def _work(self, drawn: Plan) -> list[Work]:
+        return list(zip(self.nodes, drawn.steps, strict=True))
+
+    def _setting(self) -> Setting:
+        return Setting(
             store=self.store,
             planner=self.planner,
             contexts=Contexts(self.store, self.nodes),
@@ -95,9 +113,6 @@ class Run:
             observer=self.observer,
             crew=Crew() if self.jobs > 1 else None,
         )
-        with using_store(self.store):
-            work = list(zip(self.nodes, plan.steps, strict=True))
-            work_off(setting, work, jobs=self.jobs, keep_going=self.keep_going)
 
     @functools.cached_property
     def _by_dref(self) -> dict[str, Node]:

@@ -13,13 +13,14 @@ import contextvars
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stagedml.authoring.resources import Resources
 from stagedml.core.plan import PlanStep, Verdict
 from stagedml.engine.apart import gpus_here, memory_of_machine
 from stagedml.engine.failures import BuildsFailed, Cancelled
+from stagedml.engine.handover import HandOver
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.turn import Turn
@@ -46,6 +47,17 @@ def work_off(setting: Setting, work: Sequence[Work], *, jobs: int, keep_going: b
     else:
         _Parallel(setting, work, progress, jobs).run()
     progress.raise_failures()
+
+
+def pausing(setting: Setting, work: Sequence[Work]) -> Iterator[HandOver]:
+    """As `work_off`, one after the other up to the first failure; yields each build that a person may take over."""
+    progress = _Progress(setting, work, keep_going=False)
+    for node, step in work:
+        with setting.mutex:
+            rrefs = step.rrefs
+            if step.verdict is not Verdict.REUSE:
+                rrefs = yield from Turn(setting, node, step).pausing()
+            progress.settle(node, rrefs)
 
 
 class _Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -63,8 +64,9 @@ class Task:
         with using_store(store):
             return self._foreign(store) if self.is_foreign else [self._own(store, listener)]
 
-    def _own(self, store: Store, listener: BuildListener) -> tuple[Path, BuildRecord]:
-        build = Build(
+    def build(self, store: Store, listener: BuildListener) -> Build:
+        """What a builder of ours works with."""
+        return Build(
             storage=Storage.of(store),
             dref=self.dref,
             context=self.context,
@@ -78,6 +80,20 @@ class Task:
             checkpoints=self.checkpoints,
             imports=self.imports,
         )
+
+    def for_person(self) -> Task:
+        """The same, for a person: what the builder left to go on with after a crash stays untouched."""
+        return dataclasses.replace(self, checkpoints=None)
+
+    @property
+    def noted_arguments(self) -> Mapping[str, Any]:
+        """The arguments, as they are recorded: what a realizer of Pylightnix's takes need not be JSON."""
+        if not self.is_foreign:
+            return self.arguments
+        return cast("dict[str, Any]", json.loads(json.dumps(dict(self.arguments), default=repr, skipkeys=True)))
+
+    def _own(self, store: Store, listener: BuildListener) -> tuple[Path, BuildRecord]:
+        build = self.build(store, listener)
         builder: Builder = self.builder
         started, stopped = builder.run(build)
         record = record_of(
@@ -98,14 +114,11 @@ class Task:
             PylightnixPath(str(layout.root)), PylightnixPath(str(layout.storage)), PylightnixPath(str(self.outpath))
         )
         plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in self.context.items()}
-        arguments = dict(self.arguments)
         started = time.time()
-        paths = self.builder(storage, DRef(self.dref), plain, arguments)
+        paths = self.builder(storage, DRef(self.dref), plain, dict(self.arguments))
         stopped = time.time()
         seed = stage_seed(store.config(parse_dref(self.dref)))
-        noted = cast(  # what it takes need not be JSON
-            "dict[str, Any]", json.loads(json.dumps(arguments, default=repr, skipkeys=True))
-        )
+        noted = self.noted_arguments
         return [
             (Path(path), record_of(index, derive_seed(seed, index), started, stopped, noted, **self.notes))
             for index, path in enumerate(paths, start=self.instance)

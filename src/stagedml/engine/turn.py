@@ -1,8 +1,10 @@
 """One derivation's turn in a run: it is looked at again, and what is missing is adopted or built.
 
-Over all processes on a store there is one builder for a
-derivation, its direct inputs and an instance; whoever comes second waits and takes the first one's result. What is
-relied on is claimed, so that no collector takes it.
+Over all processes on a store there is one builder for a derivation, its direct inputs and an instance; whoever comes
+second waits and takes the first one's result. What is relied on is claimed, so that no collector takes it.
+
+A turn is a generator: it yields each build that a person may take over, with its lock held, and goes on when it is
+asked for more.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +26,10 @@ from stagedml.core.matchers import Candidate
 from stagedml.core.plan import Decision, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import tail_of
-from stagedml.engine.building import FailedApart, keep_log, perform
+from stagedml.engine.building import FailedApart, Relay, keep_log, perform
 from stagedml.engine.explain import Explanation
 from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, reason_of, users_traceback
+from stagedml.engine.handover import HandOver, PausedHere, is_waiting_here, waiting_here
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.task import Task
@@ -37,7 +40,7 @@ from stagedml.store.hashing import UnpublishableContent
 from stagedml.store.layout import BUILD_LOG, CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore
-from stagedml.store.publish import Held, begin_build, building, publish
+from stagedml.store.publish import Held, begin_build, build_key, building, publish
 from stagedml.store.survey import Survey
 
 _WAIT_S = 0.05
@@ -67,9 +70,24 @@ class Turn:
         self._owner = ""
 
     def realize(self) -> tuple[str, ...]:
+        """As `pausing`, of a derivation whose builds nobody takes over."""
+        turn = self.pausing()
+        try:
+            handed = next(turn)
+        except StopIteration as end:
+            found: tuple[str, ...] = end.value
+            return found
+        raise AssertionError(f"nobody takes over {handed.task.dref}")
+
+    def pausing(self) -> Generator[HandOver, None, tuple[str, ...]]:
         """The realizations that stand for the derivation, made if they are not there.
 
+        Yields:
+            each build that a person may take over; it goes on when that is published, or left to the builder. Who
+            gives it up throws Cancelled.
+
         Raises:
+            PausedHere: it waits for a person in this process already.
             BuildFailed: a builder raised.
             MatcherUnsatisfied: what was made is not what the matcher wants.
             NotRealized: something would have to be built that must be there.
@@ -83,7 +101,7 @@ class Turn:
             refuse_to_build(node, "" if decision.cause is None else decision.cause.value)
         made: list[Candidate] = []
         while decision.build and not made:  # once, unless what others built was collected before it was claimed
-            made = self._make(decision, self._explained(decision))
+            made = yield from self._make(decision, self._explained(decision))
             decision = self._settled(made)
         if not decision.selected:
             raise MatcherUnsatisfied(node.dref, repr(node.matcher))
@@ -123,22 +141,25 @@ class Turn:
         since = parse_rref(self.step.since) if self.step.since else None
         return Explanation(self.step.reasons, since)
 
-    def _make(self, decision: Decision, explained: Explanation) -> list[Candidate]:
+    def _make(self, decision: Decision, explained: Explanation) -> Generator[HandOver, None, list[Candidate]]:
         """Build or adopt instances, but for those that another process makes meanwhile; returns what was made here."""
         made: list[Candidate] = []
         node = self.node
         for instance in decision.build:
-            with building(self.store, node.ref, self.inputs, instance, on_wait=self._wait) as held:
+            on_wait = functools.partial(self._wait, instance)
+            with building(self.store, node.ref, self.inputs, instance, on_wait=on_wait) as held:
                 now = Decision((), (instance,)) if node.forced else self._look()
                 if instance in now.build:
                     source = dict(now.adopt).get(instance)
                     adopted = source and self._adopt(instance, held.scratch, parse_rref(source), explained)
-                    made += adopted or self._build(instance, held, explained)
+                    made += adopted or (yield from self._build(instance, held, explained))
         return made
 
-    def _wait(self, owner: str) -> bool:
+    def _wait(self, instance: int, owner: str) -> bool:
         """Tell of waiting, once for each owner; in a thread, wait so that it can be cancelled."""
         crew = self.setting.crew
+        if is_waiting_here(self._lock(instance)):
+            raise PausedHere(self.node.dref)
         if owner != self._owner:
             self._owner = owner
             self.setting.observer.waiting(self.node.dref, owner)
@@ -149,6 +170,10 @@ class Turn:
         with self.setting.outside():
             time.sleep(_WAIT_S)
         return True
+
+    def _lock(self, instance: int) -> str:
+        """What the lock of a build is called in this process."""
+        return f"{self.store.side_text} {build_key(self.node.ref, self.inputs, instance)}"
 
     # -- adopting ------------------------------------------------------------------------------------------------
 
@@ -200,7 +225,7 @@ class Turn:
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def _build(self, instance: int, held: Held, explained: Explanation) -> list[Candidate]:
+    def _build(self, instance: int, held: Held, explained: Explanation) -> Generator[HandOver, None, list[Candidate]]:
         node, setting, observer = self.node, self.setting, self.setting.observer
         outpath = begin_build(self.store, held.scratch)
         log = held.scratch / BUILD_LOG
@@ -208,8 +233,13 @@ class Turn:
         kept = checkpoints.checkpoints_of(self.store.layout, held.scratch)
         task = self._task(instance, outpath, context, explained, kept)
         observer.started(node.dref, instance, outpath)
-        made = []
+        made: list[Candidate] = []
         try:
+            if node.by_hand:
+                made += yield from self._handing_over(task, held.scratch)
+            if made:
+                self._clean(held.scratch)
+                return made
             for tree, record in perform(setting, node, task, log, held.lock):
                 keep_log(log, tree)
                 record = replace(record, attempts=checkpoints.attempts(kept))
@@ -226,6 +256,23 @@ class Turn:
             raise
         self._clean(held.scratch)
         self._forget(kept)
+        return made
+
+    def _handing_over(self, task: Task, scratch: Path) -> Generator[HandOver, None, list[Candidate]]:
+        """Let a person build; returns what was published so, nothing if it is left to the builder."""
+        made: list[Candidate] = []
+
+        def publish_made(tree: Path, record: BuildRecord) -> None:
+            with self.setting.mutex:
+                made.append(self._publish(tree, self.setting.contexts.of(self.inputs), record, links_to=()))
+                self.setting.observer.finished(task.dref, made[-1].rref, record.stopped - record.started)
+
+        try:
+            with waiting_here(self._lock(task.instance)), self.setting.outside():
+                yield HandOver(task, self.store, Relay(task.dref, self.setting), publish_made)
+        except Cancelled:
+            self._clean(scratch)
+            raise
         return made
 
     def _forget(self, kept: Path) -> None:

@@ -48,7 +48,7 @@ class Why:
     """The answer: events with causes before what they led to; the target is the last.
 
     Attributes:
-        blessed: what else of all that the target rests on was adopted because a person answered for it.
+        blessed: what else of all that the target rests on a person answers for, who blessed it or made it by hand.
     """
 
     target: str
@@ -169,7 +169,7 @@ class _History:
         return [input for dref in drefs for input in known.inputs.get(dref, ())]
 
     def blessed_behind(self, rrefs: Iterable[str]) -> list[Event]:
-        """What was adopted because a person answered for it, of realizations and all that they rest on."""
+        """What a person answers for, of realizations and all that they rest on."""
         pending = list(rrefs)
         seen = set(pending)
         found = []
@@ -178,10 +178,9 @@ class _History:
             known = self.known(rref)
             if known is None:
                 continue
-            if (
-                any(reason.cause is Cause.BLESSED for reason in _last_build(known).reasons)
-                and _last_build(known).adopted
-            ):
+            build = _last_build(known)
+            blessed = build.adopted and any(reason.cause is Cause.BLESSED for reason in build.reasons)
+            if blessed or build.by_hand:
                 found.append(self.event(rref))
             for other in (other for others in known.inputs.values() for other in others):
                 if other not in seen:

@@ -25,6 +25,20 @@ from stagedml.engine.blessing import bless, borrow
 from stagedml.engine.keep import gc, linkrref, linkrrefs, rmref, why_alive
 from stagedml.engine.realize import lrealize, plan, realize, realize_many, tryrealize
 from stagedml.engine.recursive import realize_recursive
+from stagedml.engine.repl import (
+    ReplHelper,
+    repl_build,
+    repl_cancel,
+    repl_cancelBuild,
+    repl_continue,
+    repl_continueAll,
+    repl_continueBuild,
+    repl_continueMany,
+    repl_realize,
+    repl_result,
+    repl_rref,
+    repl_rrefs,
+)
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert

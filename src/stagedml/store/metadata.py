@@ -25,6 +25,8 @@ from stagedml.store.hashing import Entry
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+#: What a build has among its `reads` that a person made by hand.
+A_PERSON = "a person"
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -71,6 +73,11 @@ class BuildRecord:
         default_factory=dict
     )  #: `wall_s`, `cpu_s`, `peak_memory_bytes`, `gpu_s`, ...
     attempts: tuple[Attempt, ...] = ()  #: of a build that can go on after a crash, the last one included
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person made it, and not the builder."""
+        return A_PERSON in self.reads
 
 
 @dataclass(frozen=True, slots=True)
