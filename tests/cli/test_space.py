@@ -87,7 +87,7 @@ def test_du_tells_apparent_real_and_shared_bytes(capsys: pytest.CaptureFixture[s
     }
     assert all(row["real_bytes"] > SIZE and row["files"] == 4 for row in new["realizations"])
     assert sum(row["real_bytes"] for row in new["realizations"]) == old["real_bytes"]
-    assert [other["kind"] for other in new["others"]] == ["derivations", "metadata", "code"]
+    assert [other["kind"] for other in new["others"]] == ["derivations", "metadata", "code", "runs"]
 
 
 def test_du_prints_the_largest_first_and_totals(capsys: pytest.CaptureFixture[str], root: str, store: Store) -> None:
@@ -101,7 +101,7 @@ def test_du_prints_the_largest_first_and_totals(capsys: pytest.CaptureFixture[st
     assert first[0] == "big"
     assert sum("8.0" in line and "KiB" in line for line in rest) == 3
     total = next(index for index, line in enumerate(rest) if line[0] == "TOTAL")
-    assert [line[0] for line in rest[total + 1 :]] == ["5", "derivations", "metadata", "code"]
+    assert [line[0] for line in rest[total + 1 :]] == ["5", "derivations", "metadata", "code", "runs"]
 
 
 def test_du_of_some_realizations_leaves_out_the_others(capsys: pytest.CaptureFixture[str], root: str) -> None:

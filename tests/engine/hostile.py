@@ -169,3 +169,14 @@ def once(build: Build, *, trace: str, text: RefPath = output("text")) -> None:
         raise ValueError("only once")
     Path(trace).touch()
     build.path(text).write_text("x")
+
+
+@stage(Text, name="marked")
+def marked(build: Build, *, folder: str, seconds: float, text: RefPath = output("text")) -> None:
+    """Leave marks of when each instance ran."""
+    if Path(folder, f"fail-{build.instance}").exists():
+        raise ValueError(f"{build.instance} fails")
+    Path(folder, f"{build.instance}-began").write_text(str(time.time()))
+    time.sleep(seconds)
+    Path(folder, f"{build.instance}-ended").write_text(str(time.time()))
+    build.path(text).write_text(f"{build.seed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from stagedml.engine import apart
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, BuildsFailed
 from stagedml.engine.journal import events_of, past_runs
-from stagedml.engine.schedule import Slots
+from stagedml.engine.slots import Slots
 from stagedml.engine.surroundings import commit_of
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.objects import Store
@@ -305,20 +306,85 @@ def test_sizes_of_memory(text: int | str, size: int) -> None:
 
 
 def test_slots_are_taken_while_there_are_some() -> None:
-    slots = Slots(cpus=2, memory_bytes=100, gpus=(0, 3))
-    assert slots.take("a", Resources(gpus=1, memory=60), alone=True) == (0,)
-    assert slots.take("b", Resources(memory=60), alone=False) is None
-    assert slots.take("b", Resources(gpus=2), alone=False) is None
-    assert slots.take("b", Resources(gpus=1), alone=False) == (3,)
-    assert slots.take("c", Resources(), alone=False) is None
-    slots.give_back("a")
-    assert slots.take("c", Resources(gpus=1), alone=False) == (0,)
-    slots.give_back("b")
-    slots.give_back("c")
-    assert slots.take("d", Resources(cpus=99), alone=False) is None
-    assert slots.take("d", Resources(cpus=99), alone=True) == ()
+    slots = Slots(3, cpus=2, memory_bytes=100, gpus=(0, 3))
+
+    class Full(Exception):
+        pass
+
+    def is_free() -> None:
+        raise Full
+
+    def look() -> None:
+        if len(slots._taken) == len(before):  # it waits
+            raise Full
+
+    def fits(wanted: Resources) -> tuple[int, ...] | None:
+        with slots.held(wanted, look) as gpus:
+            return gpus
+
+    before: list[Any] = []
+    one = Resources(cpus=1)
+    with slots.held(Resources(cpus=1, gpus=1, memory=60), lambda: None) as first:
+        assert first == (0,)
+        before = [*slots._taken]
+        for wanted in (Resources(memory=60), Resources(gpus=2), Resources(cpus=2)):
+            with pytest.raises(Full):
+                fits(wanted)
+        with slots.held(Resources(gpus=1), lambda: None) as second, slots.held(one, lambda: None) as third:
+            assert (second, third) == ((3,), None)
+            before = [*slots._taken]
+            with pytest.raises(Full):  # the fourth
+                fits(Resources())
+        before = [*slots._taken]
+        assert fits(Resources(gpus=1)) == (3,)
+    before = [*slots._taken]
+    assert fits(Resources(cpus=99)) is None  # it is alone
+    with slots.held(one, lambda: None):
+        before = [*slots._taken]
+        with pytest.raises(Full):
+            fits(Resources(cpus=99))
     with pytest.raises(UsageError, match="x wants 3 GPUs, and 2 are here"):
         slots.check("x", Resources(gpus=3))
+    with pytest.raises(Full), slots.held(one, is_free):
+        pass
+    assert slots._taken == []
+
+
+def test_instances_are_built_at_the_same_time(store: Store, tmp_path: Path) -> None:
+    rrefs = realize_many(instantiate(hostile.marked, folder=str(tmp_path), seconds=1), instances=3, jobs=2)
+    assert len(set(rrefs)) == 3
+    began, ended = ([float((tmp_path / f"{n}-{what}").read_text()) for n in range(3)] for what in ("began", "ended"))
+    assert sorted(began)[1] < min(ended)
+    assert max(began) >= min(ended)
+
+
+def test_of_several_instances_the_failure_of_one_is_told(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "fail-1").touch()
+    with pytest.raises(BuildFailed, match="ValueError: 1 fails"):
+        realize_many(instantiate(hostile.marked, folder=str(tmp_path), seconds=0.1), instances=3, jobs=3)
+    (tmp_path / "fail-1").unlink()
+    assert len(realize_many(instantiate(hostile.marked, folder=str(tmp_path), seconds=0.1), instances=3, jobs=3)) == 3
+
+
+def test_what_needs_a_gpu_does_not_keep_others_waiting(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    @stage(Text, name="on-gpu", resources=Resources(gpus=1))
+    def on_gpu(build: Build, *, folder: str, number: int, text: RefPath = output("text")) -> None:
+        Path(folder, f"gpu-{number}").write_text(str(time.time()))
+        time.sleep(0.5)
+        build.path(text).write_text("x")
+
+    def several() -> list[Text]:
+        others = [hostile.marks(folder=str(tmp_path), seconds=0.1, number=number) for number in range(2)]
+        return [*(on_gpu(folder=str(tmp_path), number=number) for number in range(4)), *others]
+
+    realize_many(instantiate(several), jobs=2)
+    gpus = sorted(float((tmp_path / f"gpu-{number}").read_text()) for number in range(4))
+    assert all(later - sooner >= 0.5 for sooner, later in itertools.pairwise(gpus))
+    assert float((tmp_path / "1-ended").read_text()) < gpus[-1]
 
 
 def test_a_build_sees_the_gpus_that_it_is_given(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,21 +19,21 @@ class Resources:
     ended when they take more; a build in the calling process (`jobs=1`) is not looked after.
 
     Attributes:
-        cpus: cores it keeps busy. It is not held to them.
+        cpus: cores it keeps busy, to which it is not held; None: nobody counts them.
         memory: bytes its processes together may hold, or a text such as `"4G"`; None: what the machine has.
         gpus: how many it is given, by `CUDA_VISIBLE_DEVICES`; 0: it sees none. None: it sees all there are, and
             nobody counts them.
         timeout_s: seconds it may take; None for ever.
     """
 
-    cpus: float = 1
+    cpus: float | None = None
     memory: int | str | None = None
     gpus: int | None = None
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         problems = []
-        if not _is_number(self.cpus) or self.cpus < 0:
+        if self.cpus is not None and (not _is_number(self.cpus) or self.cpus < 0):
             problems.append(f"cpus={self.cpus!r}: a number of cores, such as 2")
         if self.gpus is not None and (type(self.gpus) is not int or self.gpus < 0):
             problems.append(f"gpus={self.gpus!r}: a whole number, 0 for none")

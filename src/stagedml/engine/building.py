@@ -8,12 +8,13 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from stagedml.authoring.build import BuildListener
 from stagedml.authoring.stage import StageRealizer
 from stagedml.engine import apart
-from stagedml.engine.failures import Cancelled
+from stagedml.engine.failures import Cancelled, NotBegun
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.task import Task
@@ -38,6 +39,7 @@ def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int | Non
         Cancelled: the run is over.
     """
     if setting.crew is None or node.is_bound_here:
+        setting.observer.started(node.dref, task.instance, task.outpath)
         with setting.outside():
             built, used = _measured(lambda: task.perform(setting.store, Relay(node.dref, setting)))
     else:
@@ -47,6 +49,18 @@ def perform(setting: Setting, node: Node, task: Task, log: Path, lock: int | Non
         (tree, dataclasses.replace(record, environment={**record.environment, **more}, resources=used))
         for tree, record in built
     ]
+
+
+def _slot(setting: Setting, node: Node) -> AbstractContextManager[tuple[int, ...] | None]:
+    """Wait for what a build declares to need. Raises Cancelled, NotBegun."""
+
+    def look() -> None:
+        if setting.crew is not None and setting.crew.is_cancelled:
+            raise Cancelled(node.dref)
+        if setting.is_stopping.is_set():
+            raise NotBegun(node.dref)
+
+    return setting.slots.held(node.resources, look) if setting.slots is not None else nullcontext()
 
 
 def _measured(work: Callable[[], Built]) -> tuple[Built, dict[str, float]]:
@@ -105,14 +119,14 @@ def _perform_apart(
     realizer = node.derivation.realizer
     if isinstance(realizer, StageRealizer):
         task = dataclasses.replace(task, builder=shipping.sent(realizer))
-    order = apart.order_for(
-        written(node.ref.name, task, setting.store), log, node.resources, setting.gpus.get(node.dref)
-    )
+    text = written(node.ref.name, task, setting.store)
     relay = Relay(node.dref, setting)
-    with setting.outside():
-        outcome = setting.crew.run(
-            order, {"progress": relay.progress, "message": relay.message}, imports=task.imports, lock=lock
-        )
+    heard: dict[str, apart.Tell] = {"progress": relay.progress, "message": relay.message}
+    with setting.outside(), _slot(setting, node) as gpus:
+        with setting.mutex:
+            setting.observer.started(node.dref, task.instance, task.outpath)
+        order = apart.order_for(text, log, node.resources, gpus)
+        outcome = setting.crew.run(order, heard, imports=task.imports, lock=lock)
     if setting.crew.is_cancelled:
         raise Cancelled(node.dref)
     kind, value = outcome.message or ("", None)

@@ -119,6 +119,17 @@ class Cancelled(BuildError):
         return f"building {parse_dref(self.dref).name} was cancelled"
 
 
+class NotBegun(BuildError):
+    """A build was not begun, since another one failed."""
+
+    def __init__(self, dref: str) -> None:
+        super().__init__(dref)
+        self.dref = dref
+
+    def __str__(self) -> str:
+        return f"{parse_dref(self.dref).name} was not built, since another build failed"
+
+
 class MatcherUnsatisfied(BuildError):
     """Nothing that can be built would satisfy a matcher."""
 

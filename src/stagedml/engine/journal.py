@@ -57,10 +57,12 @@ class Journal(Observer):
     def planned(self, plan: Plan) -> None:
         if not plan.builds:
             return
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}.jsonl"
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds))
+        name = f"{when}.{rest // 1000:06d}-{uuid.uuid4().hex[:6]}"
         with contextlib.suppress(OSError):
             self._folder.mkdir(exist_ok=True)
-            self._file = open(self._folder / name, "x", encoding="utf-8")  # noqa: SIM115 - as long as the run
+            self._file = open(self._folder / f"{name}.jsonl", "x", encoding="utf-8")  # noqa: SIM115 - as long as the run
         who = {"host": socket.gethostname(), "process": os.getpid(), "user": user_name()}
         self._note("began", **who, folder=_folder(), command=_command.get() or sys.argv)
         steps = [step for step in plan.steps if step.verdict is not Verdict.REUSE]

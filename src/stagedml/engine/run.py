@@ -20,6 +20,7 @@ from stagedml.engine.nodes import Node
 from stagedml.engine.planning import Planner
 from stagedml.engine.schedule import Work, pausing, work_off
 from stagedml.engine.setting import Setting
+from stagedml.engine.slots import Slots
 from stagedml.engine.turn import refuse_to_build
 from stagedml.store.objects import Store
 
@@ -55,7 +56,7 @@ class Run:
         """Plan, claim what is reused, tell, and execute."""
         with self._begun() as drawn, using_store(self.store):
             if drawn.builds:
-                work_off(self._setting(), self._work(drawn), jobs=self.jobs, keep_going=self.keep_going)
+                work_off(self._setting(), self._work(drawn))
 
     def pausing(self) -> Generator[HandOver, None, None]:
         """As `realize`, one after the other; yields each build that a person may take over, with its lock held.
@@ -112,6 +113,8 @@ class Run:
             mirrors=self.mirrors,
             observer=self.observer,
             crew=Crew() if self.jobs > 1 else None,
+            slots=Slots(self.jobs) if self.jobs > 1 else None,
+            keep_going=self.keep_going,
         )
 
     @functools.cached_property

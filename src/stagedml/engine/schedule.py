@@ -10,48 +10,45 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from stagedml.authoring.resources import Resources
 from stagedml.core.plan import PlanStep, Verdict
-from stagedml.engine.apart import gpus_here, memory_of_machine
-from stagedml.engine.failures import BuildsFailed, Cancelled
+from stagedml.engine.failures import BuildsFailed, Cancelled, NotBegun
 from stagedml.engine.handover import HandOver
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
 from stagedml.engine.turn import Turn
-from stagedml.errors import StagedmlError, UsageError
+from stagedml.errors import StagedmlError
 
+#: Turns that may wait for a process at once; how many processes there are is counted by `Slots`.
+_MOST_TURNS = 100
 Work = tuple[Node, PlanStep]
 
 
-def work_off(setting: Setting, work: Sequence[Work], *, jobs: int, keep_going: bool) -> None:
+def work_off(setting: Setting, work: Sequence[Work]) -> None:
     """Give each derivation its turn; `setting.chosen` tells what stands for it then.
 
     Args:
         work: derivations, each after its inputs, and what is planned for them.
-        jobs: how many builds at once; if more than one, each in a process of its own.
-        keep_going: after a failure, go on with what does not rest on it.
 
     Raises:
         StagedmlError: what went wrong; BuildsFailed if several did, or something was left out.
     """
-    progress = _Progress(setting, work, keep_going)
+    progress = _Progress(setting)
     if setting.crew is None:
         for one in work:
             progress.have(one)
     else:
-        _Parallel(setting, work, progress, jobs).run()
+        _Parallel(setting, work, progress).run()
     progress.raise_failures()
 
 
 def pausing(setting: Setting, work: Sequence[Work]) -> Iterator[HandOver]:
     """As `work_off`, one after the other up to the first failure; yields each build that a person may take over."""
-    progress = _Progress(setting, work, keep_going=False)
+    progress = _Progress(setting)
     for node, step in work:
         with setting.mutex:
             rrefs = step.rrefs
@@ -63,15 +60,15 @@ def pausing(setting: Setting, work: Sequence[Work]) -> Iterator[HandOver]:
 class _Progress:
     """What is settled, and what went wrong."""
 
-    def __init__(self, setting: Setting, work: Sequence[Work], keep_going: bool) -> None:
-        self.setting, self.keep_going = setting, keep_going
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.keep_going = setting, setting.keep_going
         self.failures: list[BaseException] = []
         self.failed: dict[str, None] = {}
         self.skipped: dict[str, None] = {}
 
     @property
     def is_stopping(self) -> bool:
-        return bool(self.failures) and not self.keep_going
+        return self.setting.is_stopping.is_set()
 
     def have(self, one: Work) -> None:
         """Let a derivation have its turn in this thread, if what it rests on is there."""
@@ -94,6 +91,7 @@ class _Progress:
         self.setting.contexts.used(node, self.setting.chosen)
 
     def fail(self, node: Node, error: BaseException) -> None:
+        self.setting.failed()
         self.failures.append(error)
         self.failed[node.dref] = None
 
@@ -114,62 +112,52 @@ class _Progress:
 class _Parallel:
     """Turns in threads."""
 
-    def __init__(self, setting: Setting, work: Sequence[Work], progress: _Progress, jobs: int) -> None:
-        self.setting, self.progress, self.jobs = setting, progress, jobs
+    def __init__(self, setting: Setting, work: Sequence[Work], progress: _Progress) -> None:
+        self.setting, self.progress = setting, progress
         self.work = {node.dref: (node, step) for node, step in work}
         self.missing = {node.dref: {dref for dref in node.inputs if dref in self.work} for node, _ in work}
         self.consumers: dict[str, list[str]] = {}
         for node, _ in work:
             for dref in self.missing[node.dref]:
                 self.consumers.setdefault(dref, []).append(node.dref)
-        self.ready = [dref for dref, missing in self.missing.items() if not missing]
+        self.ready = dict.fromkeys(dref for dref, missing in self.missing.items() if not missing)
         self.running: dict[str, threading.Thread] = {}
-        self.slots = Slots()
         self.over: queue.SimpleQueue[tuple[str, tuple[str, ...] | BaseException]] = queue.SimpleQueue()
         for node, step in work:
-            if step.verdict is not Verdict.REUSE:
-                self.slots.check(node.ref.name, node.resources)
+            if step.verdict is not Verdict.REUSE and setting.slots is not None:
+                setting.slots.check(node.ref.name, node.resources)
 
     def run(self) -> None:
+        here: deque[str] = deque()  # what needs this thread
         try:
-            while self.ready or self.running:
-                self._begin()
-                if self.running:
-                    dref, outcome = self.over.get()
-                    self._ended(dref, outcome)
+            while self.ready or self.running or here:
+                while self.ready and len(self.running) < _MOST_TURNS:
+                    self._begin(here)
+                if here and not self.ready:
+                    dref = here.popleft()
+                    self._ended(dref, self._turn(dref))
+                elif self.running:
+                    self._ended(*self.over.get())
         except BaseException:
             self._cancel()
             raise
 
-    def _begin(self) -> None:
-        """Begin what can be begun; what needs this thread comes last, and alone holds it up."""
-        here: str | None = None
-        for dref in list(self.ready):
-            node, step = self.work[dref]
-            if self.progress.is_stopping or not self.progress.failed.keys().isdisjoint(node.inputs):
-                self._done(dref)
-                self.progress.skip(node)
-                self._release(dref)
-            elif step.verdict is Verdict.REUSE:
-                self._done(dref)
-                self._settle(dref, step.rrefs)
-            elif node.is_bound_here:
-                here = here or dref
-            elif len(self.running) < self.jobs:
-                gpus = self.slots.take(dref, node.resources, alone=not self.running)
-                if gpus is not None:
-                    self._done(dref)
-                    self._start(dref, gpus)
-        if here is not None and here in self.ready:
-            self._done(here)
-            self._ended(here, self._turn(here))
+    def _begin(self, here: deque[str]) -> None:
+        """Begin the next one that is ready."""
+        dref = next(iter(self.ready))
+        del self.ready[dref]
+        node, step = self.work[dref]
+        if self.progress.is_stopping or not self.progress.failed.keys().isdisjoint(node.inputs):
+            self.progress.skip(node)
+            self._release(dref)
+        elif step.verdict is Verdict.REUSE:
+            self._settle(dref, step.rrefs)
+        elif node.is_bound_here:
+            here.append(dref)
+        else:
+            self._start(dref)
 
-    def _done(self, dref: str) -> None:
-        self.ready.remove(dref)
-
-    def _start(self, dref: str, gpus: tuple[int, ...]) -> None:
-        if self.work[dref][0].resources.gpus is not None:
-            self.setting.gpus[dref] = gpus
+    def _start(self, dref: str) -> None:
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=lambda: self.over.put((dref, context.run(self._turn, dref))), name=f"stagedml {dref}", daemon=True
@@ -187,10 +175,13 @@ class _Parallel:
             return error
 
     def _ended(self, dref: str, outcome: tuple[str, ...] | BaseException) -> None:
-        if self.running.pop(dref, None) is not None:
-            self.slots.give_back(dref)
+        self.running.pop(dref, None)
         if isinstance(outcome, tuple):
             self._settle(dref, outcome)
+            return
+        if isinstance(outcome, NotBegun):
+            self.progress.skip(self.work[dref][0])
+            self._release(dref)
             return
         if not isinstance(outcome, StagedmlError):
             raise outcome
@@ -206,7 +197,7 @@ class _Parallel:
         for consumer in self.consumers.get(dref, ()):
             self.missing[consumer].discard(dref)
             if not self.missing[consumer]:
-                self.ready.append(consumer)
+                self.ready[consumer] = None
 
     def _cancel(self) -> None:
         """End all builds, and wait until their processes are gone."""
@@ -218,34 +209,3 @@ class _Parallel:
                 self.running.pop(dref)
                 if isinstance(outcome, BaseException) and not isinstance(outcome, Cancelled):
                     self.progress.fail(self.work[dref][0], outcome)
-
-
-@dataclass
-class Slots:
-    """What of the machine is taken by the builds that run."""
-
-    cpus: float = field(default_factory=lambda: float(len(os.sched_getaffinity(0))))
-    memory_bytes: int = field(default_factory=memory_of_machine)
-    gpus: tuple[int, ...] = field(default_factory=gpus_here)
-    _taken: dict[str, tuple[Resources, tuple[int, ...]]] = field(default_factory=dict)
-
-    def check(self, name: str, wanted: Resources) -> None:
-        """Refuse what this machine will never have. Raises UsageError."""
-        if wanted.gpus is not None and wanted.gpus > len(self.gpus):
-            raise UsageError(f"{name} wants {wanted.gpus} GPUs, and {len(self.gpus)} are here")
-
-    def take(self, key: str, wanted: Resources, *, alone: bool) -> tuple[int, ...] | None:
-        """Take what a build wants; None if that is not free. Who is `alone` has all, even if that is too little."""
-        used = [resources for resources, _ in self._taken.values()]
-        free_gpus = [gpu for gpu in self.gpus if not any(gpu in gpus for _, gpus in self._taken.values())]
-        cpus = sum(resources.cpus for resources in used)
-        memory = sum(resources.memory_bytes or 0 for resources in used)
-        fits = cpus + wanted.cpus <= self.cpus and memory + (wanted.memory_bytes or 0) <= self.memory_bytes
-        if not (fits or alone) or len(free_gpus) < (wanted.gpus or 0):
-            return None
-        gpus = tuple(free_gpus[: wanted.gpus or 0])
-        self._taken[key] = (wanted, gpus)
-        return gpus
-
-    def give_back(self, key: str) -> None:
-        self._taken.pop(key)

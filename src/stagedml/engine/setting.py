@@ -12,6 +12,7 @@ from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer
 from stagedml.engine.planning import Planner
+from stagedml.engine.slots import Slots
 from stagedml.engine.surroundings import Surroundings
 from stagedml.store.objects import Store
 
@@ -24,7 +25,9 @@ class Setting:
         chosen: the realizations that stand for the derivations that had their turn.
         arguments: Exec values by derivation.
         crew: the builds in processes of their own; None if all are made in this one.
-        gpus: those that a derivation's build may use, where that is counted.
+        slots: what of the machine those may take.
+        keep_going: whether builds are begun after one has failed.
+        is_stopping: set when none is to be begun any more.
         surroundings: what is recorded of the machine and the code.
         mutex: held by whoever has a turn, but while it waits for something; see `outside`.
     """
@@ -38,9 +41,16 @@ class Setting:
     mirrors: str
     observer: Observer
     crew: Crew | None = None
-    gpus: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    slots: Slots | None = None
+    keep_going: bool = False
+    is_stopping: threading.Event = field(default_factory=threading.Event)
     surroundings: Surroundings = field(default_factory=Surroundings)
     mutex: threading.RLock = field(default_factory=threading.RLock)
+
+    def failed(self) -> None:
+        """Note that something failed."""
+        if not self.keep_going:
+            self.is_stopping.set()
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:

@@ -10,13 +10,16 @@ asked for more.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from stagedml.authoring.build import derive_seed, stage_seed
 from stagedml.authoring.realized import MustBeThere
@@ -28,7 +31,7 @@ from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import tail_of
 from stagedml.engine.building import FailedApart, Relay, keep_log, perform
 from stagedml.engine.explain import Explanation
-from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, reason_of, users_traceback
+from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, NotBegun, reason_of, users_traceback
 from stagedml.engine.handover import HandOver, PausedHere, is_waiting_here, waiting_here
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
@@ -42,6 +45,8 @@ from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore
 from stagedml.store.publish import Held, begin_build, build_key, building, publish
 from stagedml.store.survey import Survey
+
+T = TypeVar("T")
 
 _WAIT_S = 0.05
 
@@ -71,13 +76,7 @@ class Turn:
 
     def realize(self) -> tuple[str, ...]:
         """As `pausing`, of a derivation whose builds nobody takes over."""
-        turn = self.pausing()
-        try:
-            handed = next(turn)
-        except StopIteration as end:
-            found: tuple[str, ...] = end.value
-            return found
-        raise AssertionError(f"nobody takes over {handed.task.dref}")
+        return _unhanded(self.pausing())
 
     def pausing(self) -> Generator[HandOver, None, tuple[str, ...]]:
         """The realizations that stand for the derivation, made if they are not there.
@@ -143,17 +142,40 @@ class Turn:
 
     def _make(self, decision: Decision, explained: Explanation) -> Generator[HandOver, None, list[Candidate]]:
         """Build or adopt instances, but for those that another process makes meanwhile; returns what was made here."""
+        if self.setting.crew is not None and not self.node.is_bound_here and len(decision.build) > 1:
+            return self._make_at_once(decision.build, explained)
         made: list[Candidate] = []
-        node = self.node
         for instance in decision.build:
-            on_wait = functools.partial(self._wait, instance)
-            with building(self.store, node.ref, self.inputs, instance, on_wait=on_wait) as held:
-                now = Decision((), (instance,)) if node.forced else self._look()
-                if instance in now.build:
-                    source = dict(now.adopt).get(instance)
-                    adopted = source and self._adopt(instance, held.scratch, parse_rref(source), explained)
-                    made += adopted or (yield from self._build(instance, held, explained))
+            made += yield from self._make_one(instance, explained)
         return made
+
+    def _make_at_once(self, instances: Sequence[int], explained: Explanation) -> list[Candidate]:
+        def make(instance: int) -> list[Candidate]:
+            with self.setting.mutex:
+                try:
+                    return _unhanded(self._make_one(instance, explained))
+                except BaseException:
+                    self.setting.failed()
+                    raise
+
+        context = contextvars.copy_context
+        with self.setting.outside(), ThreadPoolExecutor(len(instances)) as threads:
+            futures = [threads.submit(context().run, make, instance) for instance in instances]
+        errors = [error for one in futures if (error := one.exception()) is not None]
+        if errors:  # that one was not begun is no reason
+            raise next((error for error in errors if not isinstance(error, NotBegun)), errors[0])
+        return [candidate for one in futures for candidate in one.result()]
+
+    def _make_one(self, instance: int, explained: Explanation) -> Generator[HandOver, None, list[Candidate]]:
+        node = self.node
+        on_wait = functools.partial(self._wait, instance)
+        with building(self.store, node.ref, self.inputs, instance, on_wait=on_wait) as held:
+            now = Decision((), (instance,)) if node.forced else self._look()
+            if instance not in now.build:
+                return []
+            source = dict(now.adopt).get(instance)
+            adopted = source and self._adopt(instance, held.scratch, parse_rref(source), explained)
+            return adopted or (yield from self._build(instance, held, explained))
 
     def _wait(self, instance: int, owner: str) -> bool:
         """Tell of waiting, once for each owner; in a thread, wait so that it can be cancelled."""
@@ -232,10 +254,10 @@ class Turn:
         context = self.setting.contexts.of(self.inputs)
         kept = checkpoints.checkpoints_of(self.store.layout, held.scratch)
         task = self._task(instance, outpath, context, explained, kept)
-        observer.started(node.dref, instance, outpath)
         made: list[Candidate] = []
         try:
             if node.by_hand:
+                observer.started(node.dref, instance, outpath)
                 made += yield from self._handing_over(task, held.scratch)
             if made:
                 self._clean(held.scratch)
@@ -245,6 +267,8 @@ class Turn:
                 record = replace(record, attempts=checkpoints.attempts(kept))
                 made.append(self._publish(tree, context, record, links_to=getattr(task.builder, "links_to", ())))
                 observer.finished(node.dref, made[-1].rref, record.stopped - record.started)
+        except NotBegun:
+            raise
         except (Cancelled, CannotBeSent) as error:
             observer.failed(node.dref, error)
             raise
@@ -362,6 +386,16 @@ class Turn:
                 atomic.remove_tree(scratch)
             except OSError as error:
                 logger.warning("%s stays: %s", scratch, error)
+
+
+def _unhanded(turn: Generator[HandOver, None, T]) -> T:
+    """What comes of a turn in which no build is taken over."""
+    try:
+        handed = next(turn)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    raise AssertionError(f"nobody takes over {handed.task.dref}")
 
 
 def _merged(candidates: Sequence[Candidate]) -> list[Candidate]:
