@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import pickle
 import types
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +12,27 @@ from typing import Any
 import cloudpickle
 
 from stagedml.authoring.ran import ChangedSinceDeclared
-from stagedml.authoring.shipping import found_by_name, is_named
+from stagedml.authoring.shipping import CannotBeSent, found_by_name, is_named
 from stagedml.authoring.stage import Stage
 
 
-class StagePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """Writes stages, and their builders, by their names where they have one."""
+def dumps(name: str, value: object) -> bytes:
+    """Write a value for another process. Raises CannotBeSent, which speaks of `name`."""
+    file = io.BytesIO()
+    try:
+        _StagePickler(file).dump(value)
+    except Exception as error:  # whatever the objects' own methods raise
+        raise CannotBeSent(name, f"{type(error).__name__}: {error}") from error
+    return file.getvalue()
+
+
+def loads(text: bytes) -> Any:
+    """Read what `dumps` wrote."""
+    return pickle.loads(text)
+
+
+class _StagePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Writes by their names what has one."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Stage) and is_named(obj):

@@ -9,8 +9,6 @@ this process, and another one would not see them.
 
 from __future__ import annotations
 
-import io
-import pickle
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,23 +86,6 @@ def sent(realizer: StageRealizer) -> Sent:
     code = fingerprinted.code
     units = frozenset((unit.name, unit.digest) for unit in code.units)
     return Sent(stage, code.digest, fingerprinted.policy, units, {} if is_named(stage) else fingerprinted.files)
-
-
-def dumps(name: str, value: object) -> bytes:
-    """Write a value for another process. Raises CannotBeSent, which speaks of `name`."""
-    from stagedml.authoring.pickling import StagePickler  # takes a while to load, and is not always needed
-
-    file = io.BytesIO()
-    try:
-        StagePickler(file).dump(value)
-    except Exception as error:  # whatever the objects' own methods raise
-        raise CannotBeSent(name, f"{type(error).__name__}: {error}") from error
-    return file.getvalue()
-
-
-def loads(text: bytes) -> Any:
-    """Read what `dumps` wrote."""
-    return pickle.loads(text)
 
 
 def is_named(stage: Stage[..., Any]) -> bool:

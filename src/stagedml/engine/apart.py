@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from stagedml.authoring.resources import Resources
-from stagedml.engine.forkserver import CANCEL, COMMAND, LARGEST_MESSAGE, Ending, Limits, Order
+from stagedml.engine.forkserver import COMMAND
+from stagedml.engine.orders import CANCEL, LARGEST_MESSAGE, Ending, Limits, Order
 from stagedml.errors import BuildError
 
 #: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.

@@ -36,13 +36,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-LARGEST_MESSAGE = 1 << 17
+from stagedml.engine.orders import LARGEST_MESSAGE, Ending, Order, Usage
+
 _START = "from stagedml.engine.forkserver import main"
 #: How to start a server: with the numbers and texts that `main` takes, and where modules are looked for.
 COMMAND = f"import json, sys; sys.path[:] = json.loads(sys.argv[3]); {_START}; main(int(sys.argv[1]), sys.argv[2])"
-CANCEL = b"cancel"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOOK_EVERY_S = 0.1  # at memory and time
@@ -50,71 +49,6 @@ _LOOK_AT_GPUS_EVERY_S = 2.0
 _LEFT_S = 1.0  # how long what a builder left behind may take to end by itself
 _KERNEL_VICTIM = b"500"  # of 1000: if memory runs out, the kernel is to take a build, not the session
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a supervisor ends a build.
-
-    Attributes:
-        seconds: how long it may take; None for ever.
-        memory_bytes: how much its processes together may hold that is in no file.
-        is_declared: whether the stage says so; else it is what the machine has.
-        log_bytes: how much it may print.
-        grace_s: how long it may take to end by itself when it is told to.
-    """
-
-    seconds: float | None
-    memory_bytes: int
-    is_declared: bool
-    log_bytes: int
-    grace_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a supervisor needs to know to start a build; `task` is for `worker.run`."""
-
-    limits: Limits
-    environment: dict[str, str]
-    folder: str
-    path: list[str]
-    arguments: list[str]
-    log: str
-    task: bytes
-    gpu_query: tuple[
-        str, ...
-    ] = ()  #: a command that tells who uses GPUs: lines of GPU, process, MiB; () where none are
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the processes of a build used."""
-
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_memory_bytes: int = 0
-    gpu_s: float = 0.0  #: for how long it had GPUs in use, summed up over them
-    peak_gpu_memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a builder ended.
-
-    Attributes:
-        code: its exit code, or minus the number of the signal that it died of.
-        usage: what it used, with all of its programs.
-        ended_for: why the supervisor ended it; "" if it did not.
-        left: the command lines of what the builder left running.
-        log_bytes: how much was printed.
-    """
-
-    code: int
-    usage: Usage
-    ended_for: str
-    left: tuple[str, ...]
-    log_bytes: int
 
 
 def main(descriptor: int, modules: str) -> None:

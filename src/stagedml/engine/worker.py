@@ -14,10 +14,10 @@ import os
 import pickle
 import socket
 
-from stagedml.authoring import shipping
+from stagedml.authoring import pickling
 from stagedml.authoring.build import BuildListener
 from stagedml.engine.failures import Failure, failure_of
-from stagedml.engine.forkserver import LARGEST_MESSAGE
+from stagedml.engine.orders import LARGEST_MESSAGE
 from stagedml.engine.task import Task
 from stagedml.store.objects import Store
 
@@ -27,7 +27,7 @@ def run(order: bytes, channel: socket.socket) -> None:
     owner = os.getpid()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
-        task, layout, durable = shipping.loads(order)
+        task, layout, durable = pickling.loads(order)
         assert isinstance(task, Task)
         outcome = ("built", task.perform(Store(layout, durable=durable), _Teller(channel)))
     except BaseException as error:  # SystemExit too: who exits must not end as if all had gone well
@@ -40,7 +40,7 @@ def run(order: bytes, channel: socket.socket) -> None:
 
 def written(name: str, task: Task, store: Store) -> bytes:
     """A task for another process. Raises CannotBeSent, which speaks of `name`."""
-    return shipping.dumps(name, (dataclasses.replace(task, context=dict(task.context)), store.layout, store.durable))
+    return pickling.dumps(name, (dataclasses.replace(task, context=dict(task.context)), store.layout, store.durable))
 
 
 def _failed(failure: Failure) -> bytes:
@@ -48,8 +48,8 @@ def _failed(failure: Failure) -> bytes:
     room = LARGEST_MESSAGE // 4
     short = Failure(None, failure.reason[:room], failure.frames[-room:])
     with contextlib.suppress(Exception):
-        text = shipping.dumps("error", ("failed", Failure(failure.error, short.reason, short.frames)))
-        shipping.loads(text)  # not all that can be written can be read
+        text = pickling.dumps("error", ("failed", Failure(failure.error, short.reason, short.frames)))
+        pickling.loads(text)  # not all that can be written can be read
         if len(text) <= LARGEST_MESSAGE:
             return text
     return pickle.dumps(("failed", short))
