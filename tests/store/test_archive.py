@@ -79,9 +79,10 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def everything(store: Store) -> dict[str, str]:
-    """What a store consists of, but for claims and locks of running processes."""
+    """What a store consists of, but for claims and locks of running processes, and journals of past runs."""
+    passing = ("/live/", "/store.", "/runs/")
     found = tree(store.layout.root)
-    return {path: what for path, what in found.items() if "/live/" not in path and "/store." not in path}
+    return {path: what for path, what in found.items() if not any(part in path for part in passing)}
 
 
 def contents(store: Store, rref: str) -> dict[str, str]:

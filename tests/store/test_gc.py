@@ -561,6 +561,7 @@ def test_each_kind_of_leftover_has_its_own_age(store: Store) -> None:
     assert ages == {
         "download": 20,
         "quarantine": 40,
+        "journal": 40,
         "pylightnix": 5,
         "interrupted": 0,
         "metadata": 1.5,
@@ -568,7 +569,7 @@ def test_each_kind_of_leftover_has_its_own_age(store: Store) -> None:
     }
     assert [leftover.path[-12:] for leftover in plan_gc(store).leftovers] == ["12345678.tmp"]
     later = time.time() + 40 * DAY_S
-    assert len(collect(store, plan_gc(store, now=later), now=later).leftovers) == 7
+    assert len(collect(store, plan_gc(store, now=later), now=later).leftovers) == 8
     assert plan_gc(store, now=later).leftovers == ()
     assert verify(store).findings == ()
 
