@@ -97,9 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stagedml: {error}", file=sys.stderr)
         return exit_code(error)
     except Terminated:
+        _end_programs()
         print("stagedml: terminated; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_TERMINATED
     except KeyboardInterrupt:
+        _end_programs()
         print("stagedml: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -112,6 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stagedml: {error.strerror or error}{where}", file=sys.stderr)
         _silence()
         return EXIT_FAILED
+
+
+def _end_programs() -> None:
+    """End what builders in this process started; who was interrupted while starting one has no hold of it."""
+    forkserver = sys.modules.get("stagedml.engine.forkserver")
+    if forkserver is not None:
+        forkserver.kill_all()
 
 
 def _silence() -> None:

@@ -169,7 +169,7 @@ class _Watch:
         self.look_at = now + _LOOK_EVERY_S / 2
         if self.kill_at is not None:
             if now >= self.kill_at:
-                _kill_all()
+                kill_all()
             return
         held = sum(map(_private_bytes, _descendants()))
         self.peak = max(self.peak, held)
@@ -187,7 +187,7 @@ class _Watch:
         self.ended_for = self.ended_for or why
         self.kill_at = time.monotonic() + (0.0 if at_once else self.limits.grace_s)
         if at_once:
-            _kill_all()
+            kill_all()
             return
         for process in _descendants():
             with contextlib.suppress(ProcessLookupError):
@@ -233,7 +233,7 @@ class _Watch:
             if ready and not self._read_log():
                 time.sleep(0.02)
         left = tuple(filter(None, map(_command_of, alive)))
-        _kill_all()
+        kill_all()
         with contextlib.suppress(ChildProcessError):  # there are none left
             while os.waitpid(-1, 0):
                 pass
@@ -325,7 +325,7 @@ def _command_of(process: int) -> str:
     return f"{process}: a fork of the builder" if _START in words else f"{process}: {words[:120]}"
 
 
-def _kill_all() -> None:
+def kill_all() -> None:
     """Kill everything below this process, what is reparented meanwhile included."""
     while alive := _descendants():
         for process in alive:
