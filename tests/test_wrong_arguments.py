@@ -35,6 +35,11 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "realize(link=5)": (lambda: s.realize(target(), link=5), "link=5: give a path, such as 'mrpc/first'"),
     "realize(link='')": (lambda: s.realize(target(), link=""), "give NAME, FOLDER/NAME, or ./PATH"),
     "realize(link='a\\0')": (lambda: s.realize(target(), link="a\0"), "link='a\\x00': give a path"),
+    "realize(keep_going='no')": (lambda: s.realize(target(), keep_going="no"), "keep_going='no': give True or False"),
+    "check(tolerance=1e-3)": (
+        lambda: s.check(target(), tolerance=1e-3),
+        "check(tolerance=0.001): give a value such as",
+    ),
     "gc('x')": (lambda: s.gc("x"), "gc(force='x'): give True or False"),
     "realize(link=b'')": (lambda: s.realize(target(), link=b"x"), "link=b'x': give a path"),
     "realize_many(link=[])": (lambda: s.realize_many(target(), link=[]), "link=[]: give a path"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +181,53 @@ def marked(build: Build, *, folder: str, seconds: float, text: RefPath = output(
     time.sleep(seconds)
     Path(folder, f"{build.instance}-ended").write_text(str(time.time()))
     build.path(text).write_text(f"{build.seed}")
+
+
+@stage(Text, name="forked-child-returns")
+def forked_child_returns(build: Build, *, text: RefPath = output("text")) -> None:
+    child = os.fork()
+    if child == 0:
+        build.path(text).write_text("child")
+        return
+    time.sleep(0.3)
+    os.waitpid(child, 0)
+    build.path(text).write_text("parent")
+
+
+@stage(Text, name="forked-child-raises")
+def forked_child_raises(build: Build, *, text: RefPath = output("text")) -> None:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("in the child")
+    os.waitpid(child, 0)
+    build.path(text).write_text("parent")
+
+
+@stage(Text, name="becomes-a-link")
+def becomes_a_link(build: Build, *, elsewhere: str, text: RefPath = output("text")) -> None:
+    Path(elsewhere, "text").write_text("x")
+    build.outpath.rmdir() if not os.listdir(build.outpath) else shutil.rmtree(build.outpath)
+    build.outpath.symlink_to(elsewhere)
+
+
+class Speechless(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class NoError(Exception):
+    """An error that is read as something else."""
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return int, (3,)
+
+
+@stage(Text, name="raises-one-of")
+def raises_one_of(build: Build, *, which: str, text: RefPath = output("text")) -> None:
+    if which == "speechless":
+        raise Speechless
+    if which == "no error":
+        raise NoError
+    raise ValueError("a\udc80b" if which == "surrogate" else "x" * 10_000_000)

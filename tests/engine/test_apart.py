@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from engine import hostile
 from engine.hostile import Text
-from stagedml import Build, Resources, UsageError, instantiate, output, realize, realize_many, stage
+from stagedml import Build, Resources, UsageError, instantiate, lrealize, output, realize, realize_many, stage
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.core.refs import parse_rref
 from stagedml.engine import apart
@@ -116,6 +117,77 @@ def test_the_others_go_on_when_one_is_ended(store: Store) -> None:
 
 def test_a_builder_that_comes_back_twice_speaks_once(store: Store) -> None:
     assert text_of(store, built(hostile.comes_back_twice)) == "x"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_process_that_the_builder_forks_publishes_nothing(store: Store, jobs: int) -> None:
+    for stage_ in (hostile.forked_child_returns, hostile.forked_child_raises):
+        assert text_of(store, realize(instantiate(stage_), jobs=jobs)) == "parent"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_link_in_the_place_of_the_output_is_refused(store: Store, tmp_path: Path, jobs: int) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(BuildFailed, match="is gone, or something else now"):
+        realize(instantiate(hostile.becomes_a_link, elsewhere=str(tmp_path / "elsewhere")), jobs=jobs)
+    assert os.access(tmp_path / "elsewhere" / "text", os.W_OK)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("which", "told"),
+    [
+        ("speechless", "Speechless: (its text cannot be had: RuntimeError)"),
+        ("surrogate", "ValueError: a\\udc80b"),
+        ("no error", "NoError: "),
+        ("long", "ValueError: xxxx"),
+    ],
+)
+def test_odd_errors_are_told_as_well_as_they_can_be(store: Store, which: str, told: str, jobs: int) -> None:
+    with pytest.raises(BuildFailed) as caught:
+        realize(instantiate(hostile.raises_one_of, which=which), jobs=jobs)
+    assert caught.value.reason.startswith(told)
+    assert len(str(caught.value).encode()) < 20_000
+
+
+def test_a_collection_takes_nothing_of_what_a_run_is_about_to_build(store: Store) -> None:
+    code = f"""
+        from stagedml import *
+        store_initialize({str(store.layout.root)!r})
+        gc(force=True, policy=Policy(grace_s=0))
+    """
+
+    def several() -> Text:
+        return hostile.good(number=53, of=[hostile.good(number=52, of=[hostile.good(number=51, seconds=2)])])
+
+    lrealize(instantiate(hostile.good, number=50), jobs=2)  # a link, for the collector to be willing
+    collector = threading.Timer(
+        0.7, subprocess.run, ([sys.executable, "-c", textwrap.dedent(code)],), {"env": environment(), "check": True}
+    )
+    collector.start()
+    assert realize(instantiate(several), jobs=2)
+    collector.join()
+
+
+def test_a_module_that_another_process_cannot_import_says_what_to_do(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hidden_stages.py").write_text(
+        "from stagedml import *\nfrom engine.hostile import Text\n@stage(Text, name='hidden')\n"
+        "def hidden(build: Build, *, text: RefPath = output('text')) -> None:\n    build.path(text).write_text('x')\n"
+    )
+    with monkeypatch.context() as context:
+        context.syspath_prepend(str(tmp_path))
+        stage_ = importlib.import_module("hidden_stages").hidden
+        declared = instantiate(stage_)
+    with pytest.raises(BuildFailed, match=r"No module named 'hidden_stages'.*realize it with `jobs=1`"):
+        realize(declared, jobs=2)
+    assert realize(declared)
+
+
+def test_the_display_needs_no_standard_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert realize(instantiate(hostile.good, number=60))
 
 
 def test_the_traceback_begins_with_the_builder_and_the_log_is_shown(store: Store) -> None:

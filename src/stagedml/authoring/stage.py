@@ -18,9 +18,11 @@ import contextvars
 import difflib
 import functools
 import inspect
+import os
 import shutil
 import string
 import tempfile
+import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -469,9 +471,17 @@ class Stage(Generic[P, A]):
         Raises:
             MissingOutputs: it did not write what the stage promises.
         """
-        started = mark_start(build.outpath)
-        with watching(build.note):
-            self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
+        started, owner = mark_start(build.outpath), os.getpid()
+        try:
+            with watching(build.note):
+                self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
+        except BaseException:
+            if os.getpid() != owner:  # a process that the builder forked ends here
+                traceback.print_exc()
+                os._exit(1)
+            raise
+        if os.getpid() != owner:
+            os._exit(0)
         check_outputs(build)
         return started, mark_stop(build.outpath)
 

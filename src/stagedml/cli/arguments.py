@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 def _common(**defaults: object) -> argparse.ArgumentParser:
     """The arguments that all verbs have."""
     common = argparse.ArgumentParser(add_help=False, **defaults)  # type: ignore[arg-type]
-    common.add_argument("--root", help="the folder that holds the store (default: PYLIGHTNIX_ROOT or ~/_pylightnix)")
+    common.add_argument("--root", help="the folder that holds the store (default: STAGEDML_ROOT or ~/_pylightnix)")
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
     return common

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from stagedml.authoring.session import store_initialize
+from stagedml.engine import journal
 from stagedml.engine.catalogue import declared
 from stagedml.engine.check import check
 from stagedml.engine.console import shown
@@ -17,13 +18,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     store_initialize(arguments.root)
     given = {name: value for name in ("rtol", "atol") if (value := getattr(arguments, name)) is not None}
-    found = check(
-        declared(arguments.stage, arguments.arguments, read_settings().catalogue),
-        times=arguments.times,
-        tolerance=Tolerance(**given),
-        offline=arguments.offline,
-        observer=shown(show_plan=True),
-    )
+    with journal.asked_for(arguments.command):
+        found = check(
+            declared(arguments.stage, arguments.arguments, read_settings().catalogue),
+            times=arguments.times,
+            tolerance=Tolerance(**given),
+            offline=arguments.offline,
+            observer=shown(show_plan=True),
+        )
     if arguments.json:
         comparisons = [comparison.to_json() for comparison in found.comparisons]
         print(json.dumps({"rref": found.rref, "sameness": str(found.sameness), "comparisons": comparisons}, indent=2))

@@ -52,6 +52,13 @@ class ServerFailed(BuildError):
         return f"no process for builds can be started; realize with `jobs=1`\n{self.printed}".rstrip()
 
 
+class SupervisorKilled(BuildError):
+    """The process that looked after a build was killed, and the build with it."""
+
+    def __str__(self) -> str:
+        return "somebody killed the process that looked after the build; realize it again"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a build in a process of its own went.
@@ -139,7 +146,7 @@ def _heard(channel: socket.socket, tell: Mapping[str, Tell], server: _Server) ->
             last = (kind, *values)
     if not server.is_alive:
         raise ServerFailed(server.printed())
-    raise ServerFailed("the supervisor of the build was killed")
+    raise SupervisorKilled
 
 
 def order_for(task: bytes, log: Path, resources: Resources, gpus: Iterable[int] | None) -> Order:

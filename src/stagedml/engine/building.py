@@ -131,7 +131,8 @@ def _perform_apart(
         raise Cancelled(node.dref)
     kind, value = outcome.message or ("", None)
     if kind == "failed" and not outcome.ending.ended_for:
-        raise FailedApart(value.reason, value.error, value.frames)
+        error = value.error if isinstance(value.error, BaseException) else None
+        raise FailedApart(value.reason, error, value.frames)
     if kind != "built" or outcome.ending.ended_for or outcome.ending.left:
         raise FailedApart(apart.told(outcome.ending))
     used = dataclasses.asdict(outcome.ending.usage)

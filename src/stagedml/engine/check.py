@@ -87,6 +87,10 @@ def check(
     """
     if type(times) is not int or times < 1:
         raise UsageError(f"check(times={times!r}): give a whole number, at least 1")
+    from stagedml.ml.sameness import Tolerance
+
+    if tolerance is not None and not isinstance(tolerance, Tolerance):
+        raise UsageError(f"check(tolerance={tolerance!r}): give a value such as Tolerance(rtol=1e-3)")
     result, run = prepare(target, offline=offline, observer=observer)
     one_target(run, result)
     run.realize()

@@ -170,11 +170,15 @@ class TerminalObserver(Observer):
             self._progress = None
 
 
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()  # a daemon may have none
+
+
 def shown(*, show_plan: bool) -> Observer:
     """A display on standard error: live on a terminal, lines elsewhere; the plan first, unless all of it is reuse."""
-    return TerminalObserver(show_plan=show_plan) if sys.stderr.isatty() else LineObserver(show_plan=show_plan)
+    return TerminalObserver(show_plan=show_plan) if _is_terminal() else LineObserver(show_plan=show_plan)
 
 
 def default_observer() -> Observer:
     """A display on standard error where that is a terminal, else nothing."""
-    return TerminalObserver() if sys.stderr.isatty() else Observer()
+    return TerminalObserver() if _is_terminal() else Observer()

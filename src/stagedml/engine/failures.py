@@ -12,6 +12,7 @@ from stagedml.core.refs import parse_dref
 from stagedml.errors import BuildError, StagedmlError
 
 _OWN = str(Path(__file__).resolve().parent.parent)  # the package
+_LONGEST_REASON = 4000
 _NOT_OURS = (f"{_OWN}/ml", f"{_OWN}/stages")  # but recipes are as a user's
 
 
@@ -32,19 +33,25 @@ class Failure:
 
 def failure_of(error: BaseException) -> Failure:
     """What is told of an error, here or elsewhere."""
-    return Failure(error, "".join(traceback.format_exception_only(error)).strip(), users_traceback(error))
+    return Failure(error, reason_of(error), users_traceback(error))
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says; of those that are not ours, with the type."""
-    return str(error) if isinstance(error, StagedmlError) else f"{type(error).__name__}: {error}"
+    """What an error says, cut short; of those that are not ours, with the type."""
+    try:
+        told = str(error)
+    except Exception as other:  # of somebody's own class
+        told = f"(its text cannot be had: {type(other).__name__})"
+    told = told[:_LONGEST_REASON].encode("utf-8", "backslashreplace").decode()
+    return told if isinstance(error, StagedmlError) else f"{type(error).__name__}: {told}"
 
 
 def users_traceback(error: BaseException) -> str:
     """The traceback of an error without the frames of ours above the builder."""
     frames = traceback.extract_tb(error.__traceback__)
     first = next((index for index, frame in enumerate(frames) if not _is_ours(frame.filename)), None)
-    return "".join(traceback.format_list(frames[first:])) if first is not None else ""
+    found = "".join(traceback.format_list(frames[first:])) if first is not None else ""
+    return found.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_ours(filename: str) -> bool:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from stagedml.core.plan import Plan, Verdict
 from stagedml.engine.events import Observer
+from stagedml.engine.failures import reason_of
 from stagedml.engine.records import user_name
 from stagedml.store.layout import Layout
 
@@ -96,12 +97,14 @@ class Journal(Observer):
 
     def failed(self, dref: str, error: BaseException) -> None:
         self._failed.append(dref)
-        self._note("failed", dref=dref, error=f"{type(error).__name__}: {error}")
+        self._note("failed", dref=dref, error=reason_of(error))
 
     def ended(self) -> None:
         error = sys.exc_info()[1]  # what ends the run, if it ends badly
         how = "done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self._note("ended", how=how, **({"error": f"{type(error).__name__}: {error}"} if error is not None else {}))
+        self._note(
+            "ended", how=how, **({"error": f"{type(error).__name__}: {reason_of(error)}"} if error is not None else {})
+        )
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()

@@ -75,8 +75,14 @@ def prepare(
         mirrors=settings.mirrors,
         observer=observer or default_observer(),
         jobs=_jobs(settings.jobs if jobs is None else jobs),
-        keep_going=keep_going,
+        keep_going=_flag("keep_going", keep_going),
     )
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}={value!r}: give True or False")
+    return value
 
 
 def _jobs(jobs: object) -> int:

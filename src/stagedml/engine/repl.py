@@ -165,7 +165,7 @@ def repl_realize(
         args=args,
         offline=offline,
         jobs=1,
-        observer=observer or (LineObserver() if sys.stderr.isatty() else Observer()),
+        observer=observer or (LineObserver() if sys.stderr is not None and sys.stderr.isatty() else Observer()),
         by_hand=force_interrupt,
     )
     helper = ReplHelper(run, declared)

@@ -70,7 +70,7 @@ class Run:
     @contextlib.contextmanager
     def _begun(self) -> Iterator[Plan]:
         """Plan, claim what is reused, and tell of the plan and, after the block, of the end."""
-        drawn = self.store.claiming(self.plan, _reused)
+        drawn = self.store.claiming(self.plan, _needed)
         checked: set[int] = set()
         for node, step in zip(self.nodes, drawn.steps, strict=True):
             if step.verdict is Verdict.BUILD:
@@ -89,7 +89,7 @@ class Run:
 
     def reuse(self) -> bool:
         """Choose what is there, and claim it; False, and nothing is built, where something is missing."""
-        drawn = self.store.claiming(self.plan, lambda drawn: () if drawn.builds else _reused(drawn))
+        drawn = self.store.claiming(self.plan, lambda drawn: () if drawn.builds else _needed(drawn))
         if drawn.builds:
             return False
         self.chosen = {step.dref: step.rrefs for step in drawn.steps}
@@ -131,8 +131,8 @@ class Run:
         return [RRef(by_instance[index] if index in by_instance else next(foreign)) for index in range(count)]
 
 
-def _reused(drawn: Plan) -> set[str]:
-    """What a plan relies on: all that builds are to use, or else its results, which stand for all behind them."""
+def _needed(drawn: Plan) -> set[str]:
+    """What a plan relies on: what is to be built and all that it uses; or else its results, which stand for all."""
     builds = drawn.builds
     kept = [step for step in drawn.steps if builds or step.dref in drawn.targets]
-    return {rref for step in kept for rref in step.rrefs}
+    return {rref for step in kept for rref in step.rrefs} | {step.dref for step in builds}

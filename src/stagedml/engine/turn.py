@@ -273,8 +273,9 @@ class Turn:
             observer.failed(node.dref, error)
             raise
         except (Exception, SystemExit) as error:  # who exits in a builder must not end the process as if all went well
-            observer.failed(node.dref, error)
-            raise self._failed(error, outpath, log, explained) from getattr(error, "raised", error)
+            raised = error.raised if isinstance(error, FailedApart) else error
+            observer.failed(node.dref, raised)
+            raise self._failed(error, outpath, log, explained) from raised
         except BaseException as error:
             observer.failed(node.dref, error)
             raise
@@ -327,7 +328,7 @@ class Turn:
 
     def _failed(self, error: BaseException, outpath: Path, log: Path, explained: Explanation) -> BuildFailed:
         """What is told of a failure. On a full disk, what the builder wrote makes room for others."""
-        raised = getattr(error, "raised", error)
+        raised = error.raised if isinstance(error, FailedApart) else error
         reason = reason_of(raised)
         kept = str(outpath)
         frames = error.frames if isinstance(error, FailedApart) else users_traceback(error)

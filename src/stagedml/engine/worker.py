@@ -16,9 +16,11 @@ import socket
 
 from stagedml.authoring import pickling
 from stagedml.authoring.build import BuildListener
+from stagedml.authoring.shipping import CannotBeSent
 from stagedml.engine.failures import Failure, failure_of
 from stagedml.engine.orders import LARGEST_MESSAGE
 from stagedml.engine.task import Task
+from stagedml.store.layout import Layout
 from stagedml.store.objects import Store
 
 
@@ -27,7 +29,7 @@ def run(order: bytes, channel: socket.socket) -> None:
     owner = os.getpid()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
-        task, layout, durable = pickling.loads(order)
+        task, layout, durable = _read(order)
         assert isinstance(task, Task)
         outcome = ("built", task.perform(Store(layout, durable=durable), _Teller(channel)))
     except BaseException as error:  # SystemExit too: who exits must not end as if all had gone well
@@ -36,6 +38,14 @@ def run(order: bytes, channel: socket.socket) -> None:
         return
     if os.getpid() == owner:
         channel.send(pickle.dumps(outcome))
+
+
+def _read(order: bytes) -> tuple[Task, Layout, bool]:
+    try:
+        task, layout, durable = pickling.loads(order)
+    except ImportError as error:
+        raise CannotBeSent("the stage", f"{error}, here where only what `sys.path` tells is found") from error
+    return task, layout, durable
 
 
 def written(name: str, task: Task, store: Store) -> bytes:

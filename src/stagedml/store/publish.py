@@ -121,6 +121,10 @@ def publish(
         StoreUnusable: the store cannot be written; DiskFull if for lack of space.
     """
     beside: set[str] = set()
+    if os.path.islink(tree) or not os.path.isdir(tree):
+        raise hashing.UnpublishableContent(
+            str(tree), ("the folder that was to be filled is gone, or something else now",)
+        )
     with store.own_errors():
         entries = hashing.scan(
             tree,
