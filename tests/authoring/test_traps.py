@@ -617,3 +617,38 @@ def test_a_module_that_is_imported_on_the_way_and_does_not_parse_is_left_alone(
     (tmp_path / "old.py").write_text("print 'Python 2'\n")
     (found,) = workshop.experiment(tmp_path, TRAIN)
     assert found.startswith("2:")
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ("pipeline.main()", True),  # rebinds and fills what the builder uses
+        ("pipeline.get('a')", False),  # a cache of the builder's own
+        ("pipeline.aside()", False),  # what it does not use
+    ],
+)
+def test_data_that_functions_of_others_change_counts_as_it_is(
+    change: str, counts: bool, workshop: Workshop, tmp_path: Path
+) -> None:
+    above = (
+        "ROWS = [1]\nLIMIT = 5\nCACHE = {}\nOTHER = []\n"
+        "def main():\n    global LIMIT\n    LIMIT = 6\n    ROWS.append(2)\n"
+        "def aside():\n    OTHER.append(1)\n"
+        "def get(key):\n    CACHE[key] = 1\n    return CACHE[key]\n"
+    )
+    trap = Trap("str([ROWS, LIMIT, get('x')])", above=above)
+    before, after = workshop.experiment(write(tmp_path, trap), TRAIN, ("run", f"import pipeline; {change}"), TRAIN)
+    assert (before != after) is counts
+    assert before == workshop.experiment(tmp_path, TRAIN)[0]
+
+
+@pytest.mark.parametrize("call", ["pipeline.LIMIT", "pipeline.ROWS"])
+def test_each_of_them_counts_alone(call: str, workshop: Workshop, tmp_path: Path) -> None:
+    above = "ROWS = [1]\nLIMIT = 5\ndef limit():\n    global LIMIT\n    LIMIT = 6\ndef rows():\n    ROWS.append(2)\n"
+    name = call.partition(".")[2]
+    trap = Trap(f"str({name})", above=above)
+    steps = (TRAIN, ("run", f"import pipeline; pipeline.{name.lower()}()"), TRAIN)
+    before, after = workshop.experiment(write(tmp_path, trap), *steps)
+    assert before.startswith("2:")
+    assert after.startswith("2:")
+    assert before != after

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from stagedml.authoring.aliases import aliases_below, as_alias, beginning, chain_through_vars
@@ -121,12 +121,21 @@ def run_by(source: Source) -> Iterator[tuple[ast.AST, Source]]:
                     yield from ((function, place.source) for function in functions if isinstance(function, FUNCTIONS))
 
 
-def changed_by_functions(sources: Iterable[Source]) -> frozenset[tuple[str, str]]:
-    """The names (of which file, which) that some function of these modules changes when it is called."""
+def changed_by_functions(
+    sources: Iterable[Source], among: Collection[tuple[str, str]] | None = None
+) -> frozenset[tuple[str, str]]:
+    """The names (of which file, which) that some function of these modules changes when it is called.
+
+    With `among`, of functions and classes at the top those (of which file, which) alone.
+    """
     return frozenset(
         written
         for source in sources
-        for function in ast.walk(source.tree)
+        for statement in source.tree.body
+        if among is None
+        or not isinstance(statement, (*FUNCTIONS, ast.ClassDef))
+        or (source.filename, statement.name) in among
+        for function in ast.walk(statement)
         if isinstance(function, FUNCTIONS)
         for written in _written_by(function, source, _MOST_STEPS - 1)
     )

@@ -48,7 +48,7 @@ from stagedml.authoring.names import (
     locals_of,
     modules_imported,
 )
-from stagedml.authoring.plain import is_literal, literal_of, literal_text, unit_text
+from stagedml.authoring.plain import is_literal, literal_assigned, literal_of, literal_text, unit_text
 from stagedml.authoring.sources import (
     Source,
     SourceChanged,
@@ -167,6 +167,7 @@ class _Walk:
         self.unloaded: dict[str, tuple[Source, set[str]]] = {}
         self.doubts: list[tuple[Source, str, SourceChanged, object]] = []
         self.replaced: list[tuple[Source, str, int, str, object]] = []
+        self.rebound: list[tuple[Source, str, object, list[str]]] = []
         self.live: dict[tuple[str, str], Live] = {}
         self.plain: dict[str, tuple[Chain, dict[str, Any]]] = {}  # names of the notebook that stand for plain data
         self.changing: set[str] = set()  # names of the notebook that functions which are reached change
@@ -232,7 +233,7 @@ class _Walk:
             return ()
         cells = [cell for cell in cells_backwards(self.sources.get("")) if cell.is_cell]
         own = {name for _, name in changed_by_functions(cells)}
-        elsewhere = changed_by_functions(self._modules_in_scope())
+        elsewhere = changed_by_functions(self._modules_in_scope(), self._reached())
         return tuple(
             live
             for (place, name), live in self.live.items()
@@ -378,11 +379,20 @@ class _Walk:
                 check_constants(name, nodes, source, names[name])
             except SourceChanged as error:
                 self.doubts.append((source, name, error, names[name]))
+            self._note_rebound(name, nodes, source, names[name])
             if getattr(nodes[-1], "name", name) == name:  # no function that binds it with `global`
                 for line, what, value in replacements(name, nodes, source, names[name]):
                     self.replaced.append((source, name, line, what, value))
         self._reach(name, source, source.text_of(name), nodes)
         self._follow_names(nodes, source, names)
+
+    def _note_rebound(self, name: str, nodes: list[ast.stmt], source: Source, value: object) -> None:
+        """Remember a name that a function has bound to other plain data than its module did."""
+        binders = [node.name for node in nodes if isinstance(node, FUNCTIONS) and node.name != name]
+        if binders and is_literal(value):
+            firsts = [literal_assigned(name, node) for node in nodes if not isinstance(node, FUNCTIONS)]
+            if all(first is None or literal_text(first[0]) != literal_text(value) for first in firsts):
+                self.rebound.append((source, name, value, binders))
 
     def _follow_import(self, target: Import, rest: Chain) -> None:
         """Follow an imported name as far as tracked source goes."""
@@ -473,19 +483,39 @@ class _Walk:
                 touched.add((effect.filename, effect.name))
                 self._add_effect(effect)
         for source, name, error, value in self.doubts:  # what code changes need not be what the source spells
-            changed = touched | changed_by_functions(self._modules_in_scope())
-            if {(source.filename, name), (source.filename, "*")} & changed:
+            places = {(source.filename, name), (source.filename, "*")}
+            modules = self._modules_in_scope()
+            if places & (touched | changed_by_functions(modules, self._reached())):
+                continue
+            if places & changed_by_functions(modules):  # by a function that is none of the builder's
+                self._reach_changed(name, source, value)
                 continue
             if not (self.unfollowed and isinstance(value, (list, dict, set))):
                 raise error
             line = first_line(source.definitions[name][0])  # what is not followed may well have filled it
             self._note(source.filename, line, f"{name}, which something fills that is not followed")
             self._follow_items(name, value)
+        reached = self._reached()
+        for source, name, value, binders in self.rebound:
+            if reached.isdisjoint((source.filename, binder) for binder in binders):
+                self._reach_changed(name, source, value)
         for source, name, line, what, value in self.replaced:
             if not {(source.filename, name), (source.filename, "*")} & touched:
                 self._note(source.filename, line, what)
                 self.bound_here = self.bound_here or f"{source.filename}:{line}: {what}"
                 self._follow_object(name, value)
+
+    def _reached(self) -> set[tuple[str, str]]:
+        """The functions and classes at the top of modules that count: of which file, which."""
+        own = self.builder.__code__.co_filename, self.builder.__qualname__
+        seen = [own, *((filename, name) for filename, name in self.seen if "def " in name or "<locals>" in name)]
+        return {(filename, name.removeprefix("def ").partition(".")[0]) for filename, name in seen}
+
+    def _reach_changed(self, name: str, source: Source, value: object) -> None:
+        """Cover what a name of a module stands for, since its source does not say so any more."""
+        if is_literal(value):
+            number = self._number(source)
+            self._reach_value(f"{number}:{name}" if number else name, value)
 
     def _note_discoveries(self, source: Source) -> None:
         """Tell of modules that a module finds and imports when it is imported, and of what it executes then."""
