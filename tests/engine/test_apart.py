@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from engine import hostile
 from engine.hostile import Text
 from stagedml import Build, Resources, UsageError, instantiate, lrealize, output, realize, realize_many, stage
 from stagedml.authoring.pylightnix import RefPath
+from stagedml.cli.main import main
 from stagedml.core.refs import parse_rref
 from stagedml.engine import apart
 from stagedml.engine.events import Observer
@@ -633,6 +635,14 @@ def test_the_use_of_gpus_is_recorded(store: Store, tmp_path: Path, monkeypatch: 
     used = known.builds[0].resources
     assert 512 << 20 <= used["peak_gpu_memory_bytes"] <= 2 * 512 << 20  # its program is told of, too
     assert 1.5 < used["gpu_s"] < 5
+
+
+def test_show_tells_what_a_build_used_and_where_its_log_is(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    rref = built(hostile.prints, lines=1)
+    assert main(["show", "--root", str(store.layout.root), rref]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^used      \d+\.\d s of CPU time, .* of memory$", told, re.MULTILINE)
+    assert f"log       {store.path(parse_rref(rref)) / LOG_FOLDER / BUILD_LOG}\n" in told
 
 
 def git(folder: Path, *words: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stagedml.core import words
@@ -12,6 +14,7 @@ from stagedml.core.plan import Reason
 from stagedml.engine.console import told
 from stagedml.inspection import views
 from stagedml.settings import read_settings
+from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.objects import Store
 
 
@@ -44,6 +47,14 @@ def run_ls(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _used(resources: Mapping[str, float]) -> str:
+    """What a build used, in words."""
+    told = [f"{resources['cpu_s']:.1f} s of CPU time"] if "cpu_s" in resources else []
+    told += [f"{words.size(int(resources['peak_memory_bytes']))} of memory"] if "peak_memory_bytes" in resources else []
+    told += [f"{resources['gpu_s']:.0f} s of GPUs"] if "gpu_s" in resources else []
+    return ", ".join(told)
+
+
 def run_show(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
     view = views.show(store, views.find(store, arguments.ref))
@@ -58,10 +69,19 @@ def run_show(arguments: argparse.Namespace) -> int:
         taken = build["stopped"] - build["started"]
         where = f" on {build['host']}" if build["host"] else ", elsewhere"
         print(f"built     {_ago(build['started'])} in {taken:.1f} s{where}, seed {build['seed']}")
+        if used := _used(build["resources"]):
+            print(f"used      {used}")
+        if len(build["attempts"]) > 1:
+            print(f"attempts  {len(build['attempts'])}, the first {_ago(build['attempts'][0]['started'])}")
+        if git := build["environment"].get("git"):
+            print(f"code      commit {git['commit'][:12]}{', with changes' if git['dirty'] else ''}")
         if build["adopted"]:
             print(f"adopted   {_ago(build['published'])} from {build['adopted']}")
         if build["reasons"]:
             print(f"why       {', '.join(told(Reason(**reason)) for reason in build['reasons'])}")
+    log = Path(view.path, LOG_FOLDER, BUILD_LOG)
+    if log.is_file():
+        print(f"log       {log}")
     for check in view.checks:
         print(f"checked   {_ago(check['at'])}, {words.count(check['times'], 'rebuild')}: {check['told']}")
     print("config")
