@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import os
 import re
@@ -25,6 +26,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.cli.main import main
 from stagedml.core.refs import parse_rref
 from stagedml.engine import apart
+from stagedml.engine.console import LineObserver
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, BuildsFailed
 from stagedml.engine.journal import events_of, past_runs
@@ -643,6 +645,19 @@ def test_show_tells_what_a_build_used_and_where_its_log_is(store: Store, capsys:
     told = capsys.readouterr().out
     assert re.search(r"^used      \d+\.\d s of CPU time, .* of memory$", told, re.MULTILINE)
     assert f"log       {store.path(parse_rref(rref)) / LOG_FOLDER / BUILD_LOG}\n" in told
+
+
+def test_builds_of_one_name_are_told_apart(store: Store) -> None:
+    stream = io.StringIO()
+
+    def several() -> list[Text]:
+        return [hostile.prints(lines=1), hostile.prints(lines=2), hostile.good(number=70)]
+
+    drefs = instantiate(several).result
+    realize_many(instantiate(several), jobs=2, observer=LineObserver(stream))
+    told = stream.getvalue()
+    assert all(f"prints {dref[5:11]}: building\n" in told for dref in drefs[:2])
+    assert "good-70: building\n" in told
 
 
 def git(folder: Path, *words: str) -> str:

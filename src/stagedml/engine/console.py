@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -49,19 +50,36 @@ def from_here(text: str) -> str:
     return text
 
 
-class LineObserver(Observer):
+class _Named(Observer):
+    """Calls stages by their names, with the start of the hash where a plan has several of one name."""
+
+    def __init__(self, *, show_plan: bool = False) -> None:
+        self._show_plan = show_plan
+        self._shared: set[str] = set()
+
+    def planned(self, plan: Plan) -> None:
+        names = Counter(step.name for step in plan.steps if step.verdict is not Verdict.REUSE)
+        self._shared = {name for name, times in names.items() if times > 1}
+
+    def _name(self, dref: str) -> str:
+        ref = parse_dref(dref)
+        return f"{ref.name} {ref.dhash[:6]}" if ref.name in self._shared else ref.name
+
+
+class LineObserver(_Named):
     """Plain lines on a stream: for pipes, logs and tests."""
 
     def __init__(self, stream: TextIO | None = None, *, show_plan: bool = False) -> None:
+        super().__init__(show_plan=show_plan)
         self._stream = stream or sys.stderr
-        self._show_plan = show_plan
         self._last: dict[tuple[str, str], float] = {}
 
     def _say(self, dref: str, text: str) -> None:
-        self._stream.write(f"{parse_dref(dref).name}: {text}\n")
+        self._stream.write(f"{self._name(dref)}: {text}\n")
         self._stream.flush()
 
     def planned(self, plan: Plan) -> None:
+        super().planned(plan)
         if self._show_plan and plan.builds:
             self._stream.write("\n".join(plan_lines(plan)) + "\n")
 
@@ -99,11 +117,11 @@ def count(done: int, total: int | None, unit: str) -> str:
     return f"{done}/{total} {unit}".rstrip() if total else f"{done} {unit}".rstrip()
 
 
-class TerminalObserver(Observer):
+class TerminalObserver(_Named):
     """One line for each build that runs, redrawn in place and gone when it is over."""
 
     def __init__(self, *, show_plan: bool = False) -> None:
-        self._show_plan = show_plan
+        super().__init__(show_plan=show_plan)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -127,34 +145,35 @@ class TerminalObserver(Observer):
 
     def _task(self, dref: str) -> TaskID:
         if dref not in self._tasks:
-            self._tasks[dref] = self._display().add_task(parse_dref(dref).name, total=None, count="", note="")
+            self._tasks[dref] = self._display().add_task(self._name(dref), total=None, count="", note="")
         return self._tasks[dref]
 
     def planned(self, plan: Plan) -> None:
+        super().planned(plan)
         if self._show_plan and plan.builds:
             sys.stderr.write("\n".join(plan_lines(plan)) + "\n")
 
     def waiting(self, dref: str, owner: str) -> None:
-        self._display().console.print(f"{parse_dref(dref).name}: waiting for {owner}, which builds it", markup=False)
+        self._display().console.print(f"{self._name(dref)}: waiting for {owner}, which builds it", markup=False)
 
     def started(self, dref: str, instance: int, outpath: Path) -> None:
         self._task(dref)
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
-        description = f"{parse_dref(dref).name} {label}".rstrip()
+        description = f"{self._name(dref)} {label}".rstrip()
         told = count(done, total, unit)
         self._display().update(
             self._task(dref), description=description, completed=done, total=total, count=told, note=note
         )
 
     def message(self, dref: str, text: str) -> None:
-        self._display().console.print(f"{parse_dref(dref).name}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._display().console.print(f"{self._name(dref)}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         self._forget(dref)
 
     def adopted(self, dref: str, rref: str, source: str) -> None:
-        text = f"{parse_dref(dref).name}: adopted {parse_rref(source).rhash[:6]} instead of being built"
+        text = f"{self._name(dref)}: adopted {parse_rref(source).rhash[:6]} instead of being built"
         self._display().console.print(text, markup=False, highlight=False)
 
     def failed(self, dref: str, error: BaseException) -> None:
