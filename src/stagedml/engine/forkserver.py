@@ -67,7 +67,6 @@ def main(descriptor: int, modules: str) -> None:
             importlib.import_module(module)
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # those are idle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors
-    channel.send(b"ready")
     while True:
         _, descriptors, _, _ = socket.recv_fds(channel, 16, 3)
         if not descriptors:
