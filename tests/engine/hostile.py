@@ -231,3 +231,12 @@ def raises_one_of(build: Build, *, which: str, text: RefPath = output("text")) -
     if which == "no error":
         raise NoError
     raise ValueError("a\udc80b" if which == "surrogate" else "x" * 10_000_000)
+
+
+@stage(Text, name="writes-to-its-input")
+def writes_to_its_input(build: Build, *, of: Text, text: RefPath = output("text")) -> None:
+    given = Path(build.path(of.text))
+    given.chmod(0o644)
+    given.write_text("other")
+    given.chmod(0o444)
+    build.path(text).write_text("x")

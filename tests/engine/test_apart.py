@@ -34,7 +34,7 @@ from stagedml.engine.slots import Slots
 from stagedml.engine.surroundings import commit_of
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.objects import Store
-from stagedml.store.verify import verify
+from stagedml.store.verify import repair, verify
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="supervising is done in Linux's way")
 
@@ -135,6 +135,15 @@ def test_a_link_in_the_place_of_the_output_is_refused(store: Store, tmp_path: Pa
     with pytest.raises(BuildFailed, match="is gone, or something else now"):
         realize(instantiate(hostile.becomes_a_link, elsewhere=str(tmp_path / "elsewhere")), jobs=jobs)
     assert os.access(tmp_path / "elsewhere" / "text", os.W_OK)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_builder_that_writes_to_its_input_fails_and_the_input_is_mended(store: Store, jobs: int) -> None:
+    target = instantiate(lambda: hostile.writes_to_its_input(of=hostile.good(number=80)))
+    with pytest.raises(BuildFailed, match="text, an input, was written to during the build"):
+        realize(target, jobs=jobs)
+    repair(store, verify(store))
+    assert text_of(store, realize(instantiate(hostile.good, number=80))) == "80[]"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

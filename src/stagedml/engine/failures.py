@@ -126,6 +126,20 @@ class Cancelled(BuildError):
         return f"building {parse_dref(self.dref).name} was cancelled"
 
 
+class ChangedInput(BuildError):
+    """A published file was written to while something was built that rests on it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}, an input, was written to during the build; inputs are never changed: copy what is to be "
+            "changed to `build.scratch`. `stagedml verify --repair` puts aside what is damaged, and it is built anew"
+        )
+
+
 class NotBegun(BuildError):
     """A build was not begun, since another one failed."""
 

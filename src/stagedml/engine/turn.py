@@ -31,7 +31,15 @@ from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import tail_of
 from stagedml.engine.building import FailedApart, Relay, keep_log, perform
 from stagedml.engine.explain import Explanation
-from stagedml.engine.failures import BuildFailed, Cancelled, MatcherUnsatisfied, NotBegun, reason_of, users_traceback
+from stagedml.engine.failures import (
+    BuildFailed,
+    Cancelled,
+    ChangedInput,
+    MatcherUnsatisfied,
+    NotBegun,
+    reason_of,
+    users_traceback,
+)
 from stagedml.engine.handover import HandOver, PausedHere, is_waiting_here, waiting_here
 from stagedml.engine.nodes import Node
 from stagedml.engine.setting import Setting
@@ -44,7 +52,7 @@ from stagedml.store.layout import BUILD_LOG, CONTEXT_FILE
 from stagedml.store.metadata import BuildRecord, UnreadableMetadata
 from stagedml.store.objects import FULL_DISK, DamagedFile, NotInStore
 from stagedml.store.publish import Held, begin_build, build_key, building, publish
-from stagedml.store.survey import Survey
+from stagedml.store.survey import Survey, changed_since
 
 T = TypeVar("T")
 
@@ -262,7 +270,11 @@ class Turn:
             if made:
                 self._clean(held.scratch)
                 return made
-            for tree, record in perform(setting, node, task, log, held.lock):
+            begun = os.stat(outpath).st_mtime
+            built = perform(setting, node, task, log, held.lock)
+            if (changed := changed_since(self.store, self.inputs, begun)) is not None:
+                raise ChangedInput(changed)
+            for tree, record in built:
                 keep_log(log, tree)
                 record = replace(record, attempts=checkpoints.attempts(kept))
                 made.append(self._publish(tree, context, record, links_to=getattr(task.builder, "links_to", ())))

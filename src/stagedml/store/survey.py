@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stagedml.core.matchers import Candidate
-from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_rref
+from stagedml.store import atomic
 from stagedml.store.layout import CONTEXT_FILE
 from stagedml.store.metadata import FORMAT, UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store
@@ -157,3 +158,20 @@ def _look_closely(store: Store, ref: RealizationRef, inputs: Mapping[str, tuple[
         found.damaged.append(str(ref))
     else:
         found.whole.append(store.candidate(ref, known))
+
+
+def changed_since(store: Store, inputs: Mapping[str, Iterable[str]], moment: float) -> str | None:
+    """A file of some realizations that somebody has written to since then, by the file system's clock; None if none is.
+
+    Nobody may: published files are read-only. Whoever goes round that is found out here if their times tell.
+    """
+    for rref in (rref for rrefs in inputs.values() for rref in rrefs):
+        try:
+            folder = store.path(parse_rref(rref))
+        except NotInStore:
+            continue
+        for _, others in atomic.folders_below(folder):
+            for item in others:
+                if item.is_file(follow_symlinks=False) and item.stat(follow_symlinks=False).st_mtime > moment:
+                    return str(item.path)
+    return None
