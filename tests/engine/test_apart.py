@@ -182,6 +182,25 @@ def test_a_collection_takes_nothing_of_what_a_run_is_about_to_build(store: Store
     collector.join()
 
 
+def test_what_may_not_be_killed_is_not_waited_for() -> None:
+    code = """
+        import os, subprocess
+        from stagedml.engine import forkserver
+        kill, sleeper = os.kill, subprocess.Popen(["sleep", "60"])
+        def refuse(process, number):
+            if process == sleeper.pid:
+                raise PermissionError
+            kill(process, number)
+        forkserver.os.kill = refuse
+        other = subprocess.Popen(["sleep", "60"])
+        forkserver.kill_all()
+        assert other.wait() == -9
+        assert sleeper.poll() is None
+        kill(sleeper.pid, 9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment(), check=True, timeout=30)
+
+
 def test_a_module_that_another_process_cannot_import_says_what_to_do(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,7 +234,7 @@ class _Watch:
         left = tuple(filter(None, map(_command_of, alive)))
         kill_all()
         with contextlib.suppress(ChildProcessError):  # there are none left
-            while os.waitpid(-1, 0):
+            while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         return left
 
@@ -325,11 +325,16 @@ def _command_of(process: int) -> str:
 
 
 def kill_all() -> None:
-    """Kill everything below this process, what is reparented meanwhile included."""
-    while alive := _descendants():
+    """Kill everything below this process that it may, what is reparented meanwhile included."""
+    out_of_reach: set[int] = set()  # of another user, as `sudo` starts
+    while alive := set(_descendants()) - out_of_reach:
         for process in alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
                 os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            except PermissionError:
+                out_of_reach.add(process)
         time.sleep(0.002)
 
 
