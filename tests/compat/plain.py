@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ def words(r: Registry, text: str = "one two") -> DRef:
         "alpha": {"y": [1, None], "x": True},
         "out": [selfref, "w.txt"],
     }
+    return mkdrv(mkconfig(config), plx.match_only(), build_wrapper(build), r)
+
+
+def forking(r: Registry) -> DRef:
+    """A file with the name of the process that wrote last; a process that it forks comes back from the builder."""
+
+    def build(b: Build) -> None:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        Path(mklens(b).text.syspath).write_text("parent" if child else "child")
+
+    config = {"name": "forking", "text": [selfref, "text"]}
     return mkdrv(mkconfig(config), plx.match_only(), build_wrapper(build), r)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from compat import plain
 from engine import hostile
 from engine.hostile import Text
 from stagedml import Build, Resources, UsageError, instantiate, lrealize, output, realize, realize_many, stage
@@ -127,6 +128,11 @@ def test_a_builder_that_comes_back_twice_speaks_once(store: Store) -> None:
 def test_a_process_that_the_builder_forks_publishes_nothing(store: Store, jobs: int) -> None:
     for stage_ in (hostile.forked_child_returns, hostile.forked_child_raises):
         assert text_of(store, realize(instantiate(stage_), jobs=jobs)) == "parent"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_process_that_a_builder_of_pylightnix_forks_publishes_nothing(store: Store, jobs: int) -> None:
+    assert text_of(store, realize(plain.instantiate(plain.forking), jobs=jobs)) == "parent"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -6,11 +6,14 @@ and writes whatever has a clock in it below `build.log_dir`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import os
 import platform
 import time
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -309,6 +312,21 @@ def time_text(moment: float) -> str:
     seconds, microseconds = divmod(round(moment * 1_000_000), 1_000_000)
     local = time.localtime(seconds)
     return f"{time.strftime('%y%m%d-%H:%M:%S', local)}:{microseconds:06d}{time.strftime('%z', local)}"
+
+
+@contextlib.contextmanager
+def in_this_process() -> Iterator[None]:
+    """Let what a builder forks end with the block: only the process that entered it goes on to publish."""
+    owner = os.getpid()
+    try:
+        yield
+    except BaseException:
+        if os.getpid() != owner:
+            traceback.print_exc()
+            os._exit(1)
+        raise
+    if os.getpid() != owner:
+        os._exit(0)
 
 
 def check_outputs(build: Build, outpath: Path | None = None) -> None:

@@ -18,11 +18,9 @@ import contextvars
 import difflib
 import functools
 import inspect
-import os
 import shutil
 import string
 import tempfile
-import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,7 +31,7 @@ from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, cas
 from stagedml.authoring import registry as registries
 from stagedml.authoring import schema
 from stagedml.authoring.artifact import Artifact, ConfigSource, _typed, bound, check_fields
-from stagedml.authoring.build import Build, check_outputs, mark_start, mark_stop
+from stagedml.authoring.build import Build, check_outputs, in_this_process, mark_start, mark_stop
 from stagedml.authoring.compare import note_loading
 from stagedml.authoring.distributions import POLICIES, UnknownPolicy
 from stagedml.authoring.fingerprinted import Fingerprinted
@@ -471,17 +469,9 @@ class Stage(Generic[P, A]):
         Raises:
             MissingOutputs: it did not write what the stage promises.
         """
-        started, owner = mark_start(build.outpath), os.getpid()
-        try:
-            with watching(build.note):
-                self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
-        except BaseException:
-            if os.getpid() != owner:  # a process that the builder forked ends here
-                traceback.print_exc()
-                os._exit(1)
-            raise
-        if os.getpid() != owner:
-            os._exit(0)
+        started = mark_start(build.outpath)
+        with in_this_process(), watching(build.note):
+            self.builder(build, **self.arguments(build))  # type: ignore[call-arg]
         check_outputs(build)
         return started, mark_stop(build.outpath)
 

@@ -29,9 +29,9 @@ from stagedml.engine.forkserver import COMMAND
 from stagedml.engine.orders import CANCEL, LARGEST_MESSAGE, Ending, Limits, Order
 from stagedml.errors import BuildError
 
+_TENSORFLOW = ("tensorflow", "tf_keras")
 #: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.
-_SLOW_IMPORTS = {"tensorflow": "tensorflow", "tf_keras": "tensorflow", "official": "tensorflow"}
-_BESIDE = {"tensorflow": ("tensorflow", "tf_keras")}
+_SLOW_IMPORTS = {"tensorflow": _TENSORFLOW, "tf_keras": _TENSORFLOW, "official": _TENSORFLOW}
 _RECIPES = ("stagedml.stages", "stagedml.ml")
 _LOG_BYTES = 1 << 26
 _GRACE_S = 1.0
@@ -165,7 +165,7 @@ def order_for(task: bytes, log: Path, resources: Resources, gpus: Iterable[int] 
         ),
         environment=environment,
         folder=_here(),
-        path=[path if path else _here() for path in sys.path],
+        path=_paths(),
         arguments=list(sys.argv),
         log=str(log),
         task=task,
@@ -319,8 +319,7 @@ def _started(kind: _Kind) -> _Server:
 
 
 def _modules_for(imports: Iterable[str]) -> tuple[str, ...]:
-    slow = {_SLOW_IMPORTS[top] for name in imports if (top := name.partition(".")[0]) in _SLOW_IMPORTS}
-    return tuple(module for name in sorted(slow) for module in _BESIDE[name])
+    return tuple(sorted({slow for name in imports for slow in _SLOW_IMPORTS.get(name.partition(".")[0], ())}))
 
 
 def _ours() -> list[str]:

@@ -7,6 +7,7 @@ warns of what cannot be built again.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import Crew, tail_of
 from stagedml.engine.building import FailedApart, perform
-from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, reason_of
 from stagedml.engine.nodes import Node
 from stagedml.engine.realize import Target, one_result, one_target, prepare
 from stagedml.engine.records import host_name, user_name
 from stagedml.engine.run import Run
-from stagedml.engine.setting import Setting
 from stagedml.engine.task import Task
 from stagedml.errors import UsageError
 from stagedml.store import atomic, locks
@@ -96,7 +95,7 @@ def check(
     run.realize()
     ref = parse_rref(one_result(run))
     node = next(node for node in run.nodes if node.dref == run.targets[0])
-    if node.is_bound_here and not node.imports and node.code is None:
+    if node.is_bound_here and node.code is None:
         raise UsageError(f"{node.dref} runs no code of yours; there is nothing to check")
     comparisons, kept = [], []
     for number in range(times):
@@ -137,25 +136,14 @@ def _build(run: Run, node: Node, ref: RealizationRef, outpath: Path, number: int
     known = store.metadata(ref)
     build = known.builds[-1] if known is not None else None
     crew = Crew(hash_seed=number + 1)
-    contexts = Contexts(store, run.nodes)
-    setting = Setting(
-        store=store,
-        planner=run.planner,
-        contexts=contexts,
-        chosen=run.chosen,
-        arguments=run.arguments,
-        offline=run.offline,
-        mirrors=run.mirrors,
-        observer=run.observer,
-        crew=crew,
-    )
+    setting = dataclasses.replace(run.setting(), crew=crew)
     given: Mapping[str, Any] = build.arguments if build is not None else {}
     realizer, is_foreign = node.builder
     task = Task(
         dref=node.dref,
         builder=realizer,
         is_foreign=is_foreign,
-        context=contexts.of(inputs),
+        context=setting.contexts.of(inputs),
         outpath=outpath,
         instance=build.instance if build is not None else 0,
         arguments=given,

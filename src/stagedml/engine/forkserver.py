@@ -158,7 +158,7 @@ class _Watch:
         cpu = used.ru_utime + used.ru_stime
         memory = max(self.peak, used.ru_maxrss * 1024)
         usage = Usage(time.monotonic() - self.started, cpu, memory, self.gpus.used_s, self.gpus.peak_bytes)
-        return Ending(os.waitstatus_to_exitcode(status), usage, self.ended_for, left, self.printed)
+        return Ending(os.waitstatus_to_exitcode(status), usage, self.ended_for, left)
 
     def _look(self) -> None:
         """Look at time and memory, and end what goes beyond them."""

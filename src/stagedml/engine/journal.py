@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 import uuid
@@ -23,7 +22,7 @@ from typing import IO, Any
 from stagedml.core.plan import Plan, Verdict
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import reason_of
-from stagedml.engine.records import user_name
+from stagedml.engine.records import host_name, user_name
 from stagedml.store.layout import Layout
 
 _PROGRESS_EVERY_S = 10.0
@@ -47,7 +46,6 @@ class Journal(Observer):
         self._folder = layout.runs
         self._file: IO[str] | None = None
         self._told: dict[tuple[str, str], float] = {}
-        self._failed: list[str] = []
 
     def _note(self, event: str, **what: Any) -> None:
         if self._file is not None:
@@ -64,7 +62,7 @@ class Journal(Observer):
         with contextlib.suppress(OSError):
             self._folder.mkdir(exist_ok=True)
             self._file = open(self._folder / f"{name}.jsonl", "x", encoding="utf-8")  # noqa: SIM115 - as long as the run
-        who = {"host": socket.gethostname(), "process": os.getpid(), "user": user_name()}
+        who = {"host": host_name(), "process": os.getpid(), "user": user_name()}
         self._note("began", **who, folder=_folder(), command=_command.get() or sys.argv)
         steps = [step for step in plan.steps if step.verdict is not Verdict.REUSE]
         self._note(
@@ -96,7 +94,6 @@ class Journal(Observer):
         self._note("adopted", dref=dref, rref=rref, source=source)
 
     def failed(self, dref: str, error: BaseException) -> None:
-        self._failed.append(dref)
         self._note("failed", dref=dref, error=reason_of(error))
 
     def ended(self) -> None:

@@ -33,7 +33,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a supervisor needs to know to start a build; `task` is for `worker.run`."""
+    """What a supervisor needs to know to start a build.
+
+    Attributes:
+        environment, folder, path, arguments: what the builder finds itself in, as the session does.
+        log: the file that it prints into.
+        task: for `worker.run`.
+        gpu_query: a command that tells who uses GPUs: lines of GPU, process, MiB; () where none are.
+    """
 
     limits: Limits
     environment: dict[str, str]
@@ -42,9 +49,7 @@ class Order:
     arguments: list[str]
     log: str
     task: bytes
-    gpu_query: tuple[
-        str, ...
-    ] = ()  #: a command that tells who uses GPUs: lines of GPU, process, MiB; () where none are
+    gpu_query: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,9 @@ class Ending:
         usage: what it used, with all of its programs.
         ended_for: why the supervisor ended it; "" if it did not.
         left: the command lines of what the builder left running.
-        log_bytes: how much was printed.
     """
 
     code: int
     usage: Usage
     ended_for: str
     left: tuple[str, ...]
-    log_bytes: int

@@ -56,7 +56,7 @@ class Run:
         """Plan, claim what is reused, tell, and execute."""
         with self._begun() as drawn, using_store(self.store):
             if drawn.builds:
-                work_off(self._setting(), self._work(drawn))
+                work_off(self.setting(), self._work(drawn))
 
     def pausing(self) -> Generator[HandOver, None, None]:
         """As `realize`, one after the other; yields each build that a person may take over, with its lock held.
@@ -65,7 +65,7 @@ class Run:
         """
         with self._begun() as drawn:
             if drawn.builds:
-                yield from pausing(self._setting(), self._work(drawn))
+                yield from pausing(self.setting(), self._work(drawn))
 
     @contextlib.contextmanager
     def _begun(self) -> Iterator[Plan]:
@@ -102,7 +102,8 @@ class Run:
     def _work(self, drawn: Plan) -> list[Work]:
         return list(zip(self.nodes, drawn.steps, strict=True))
 
-    def _setting(self) -> Setting:
+    def setting(self) -> Setting:
+        """What its builds share."""
         return Setting(
             store=self.store,
             planner=self.planner,

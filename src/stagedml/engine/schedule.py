@@ -100,13 +100,11 @@ class _Progress:
         self.skipped[node.dref] = None
 
     def raise_failures(self) -> None:
-        if not self.failures:
-            return
-        if self.keep_going or len(self.failures) > 1:
-            skipped = tuple(self.skipped) if self.keep_going else ()
-            if len(self.failures) > 1 or skipped:
-                raise BuildsFailed(self.failures, skipped)
-        raise self.failures[0]
+        skipped = tuple(self.skipped) if self.keep_going else ()
+        if len(self.failures) > 1 or (self.failures and skipped):
+            raise BuildsFailed(self.failures, skipped)
+        if self.failures:
+            raise self.failures[0]
 
 
 class _Parallel:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from stagedml.authoring.build import Build, BuildListener, derive_seed, stage_seed
+from stagedml.authoring.build import Build, BuildListener, derive_seed, in_this_process, stage_seed
 from stagedml.authoring.pylightnix import DRef, RRef, StorageSettings
 from stagedml.authoring.pylightnix import Path as PylightnixPath
 from stagedml.authoring.session import Storage, using_store
@@ -115,7 +115,8 @@ class Task:
         )
         plain = {DRef(dref): [RRef(rref) for rref in rrefs] for dref, rrefs in self.context.items()}
         started = time.time()
-        paths = self.builder(storage, DRef(self.dref), plain, dict(self.arguments))
+        with in_this_process():
+            paths = self.builder(storage, DRef(self.dref), plain, dict(self.arguments))
         stopped = time.time()
         seed = stage_seed(store.config(parse_dref(self.dref)))
         noted = self.noted_arguments

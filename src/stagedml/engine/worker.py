@@ -1,8 +1,7 @@
 """What a process of its own does for one build: it runs the task that it was sent, and tells how that went.
 
 Messages are pickled tuples, of which the first item says what they are: `progress` and `message`, as of
-`BuildListener`; then `built`, with what `Task.perform` returns, or `failed`, with a `Failure`. A builder that forks may
-come back twice: only the process that was started speaks.
+`BuildListener`; then `built`, with what `Task.perform` returns, or `failed`, with a `Failure`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import pickle
 import socket
 
@@ -26,18 +24,15 @@ from stagedml.store.objects import Store
 
 def run(order: bytes, channel: socket.socket) -> None:
     """Run a task as `written` made it."""
-    owner = os.getpid()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
         task, layout, durable = _read(order)
         assert isinstance(task, Task)
         outcome = ("built", task.perform(Store(layout, durable=durable), _Teller(channel)))
     except BaseException as error:  # SystemExit too: who exits must not end as if all had gone well
-        if os.getpid() == owner:
-            channel.send(_failed(failure_of(error)))
+        channel.send(_failed(failure_of(error)))
         return
-    if os.getpid() == owner:
-        channel.send(pickle.dumps(outcome))
+    channel.send(pickle.dumps(outcome))
 
 
 def _read(order: bytes) -> tuple[Task, Layout, bool]:
