@@ -234,6 +234,7 @@ class Stage(Generic[P, A]):
         self.annotations: dict[str, Any] = {}
         self.outputs: dict[str, OutputPath] = {}
         self.exec_checks: dict[str, schema.Check] = {}
+        self.exec_annotations: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
         self.exec_defaults: dict[str, Any] = {}
         for parameter in rest:
@@ -276,7 +277,8 @@ class Stage(Generic[P, A]):
         annotation = hints[name]
         default = parameter.default
         if typing.get_origin(annotation) is Annotated and _EXEC in typing.get_args(annotation)[1:]:
-            self.exec_checks[name] = schema.compile_check(typing.get_args(annotation)[0], where)
+            self.exec_annotations[name] = typing.get_args(annotation)[0]
+            self.exec_checks[name] = schema.compile_check(self.exec_annotations[name], where)
             if default is parameter.empty:
                 self._refuse(f"{name}: an Exec parameter needs a default")
             self.exec_defaults[name] = default

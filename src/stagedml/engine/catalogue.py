@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import json
 import shlex
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from stagedml.authoring import schema
 from stagedml.authoring.instantiate import Instantiated, instantiate
-from stagedml.authoring.stage import Stage
+from stagedml.authoring.redefine import redefine
+from stagedml.authoring.stage import Stage, declaring
 from stagedml.errors import UsageError
 
 
@@ -20,22 +25,101 @@ def declared(stage: str, arguments: Sequence[str], catalogue: str) -> Instantiat
     """Declare a stage in the current store.
 
     Args:
-        stage: MODULE:FUNCTION, or a name in the catalogue.
-        arguments: VALUE or NAME=VALUE; values are JSON where they read as such and the parameter is not a `str`, plain
-            text otherwise.
+        stage: as of `stage_named`.
+        arguments: VALUE or NAME=VALUE for its parameters; of a function that composes stages also NAME=VALUE for a
+            parameter of the stage that it returns, and STAGE.NAME=VALUE for one of a stage inside. Values are JSON
+            where they read as such and the parameter takes it, plain text otherwise.
         catalogue: the module whose stages go by their bare names.
 
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
     function = stage_named(stage, catalogue)
-    positional, named = _arguments(arguments, _parameters(function))
-    if not isinstance(function, Stage):
-        try:
-            inspect.signature(function).bind(*positional, **named)
-        except TypeError as error:
-            raise UsageError(f"{stage}{inspect.signature(function)}: {error}") from None
-    return instantiate(function, *positional, **named)
+    positional = [text for text in arguments if not _is_assignment(text)]
+    named = _named(arguments)
+    if isinstance(function, Stage):
+        names = list(function.annotations)
+        given = dict(zip(names, positional, strict=False)) if len(positional) <= len(names) else {}
+        extra = positional[len(given) :]  # for the stage to complain of
+        types = {**function.annotations, **function.exec_annotations}
+        values = {name: _typed(text, types.get(name)) for name, text in named.items()}
+        return instantiate(function, *(_typed(given[name], types[name]) for name in given), *extra, **values)
+    signature = inspect.signature(function)
+    own = {name: text for name, text in named.items() if name in signature.parameters}
+    try:
+        bound = signature.bind(*positional, **own)
+    except TypeError as error:
+        raise UsageError(f"{stage}{signature}: {error}; `stagedml stages {stage}` tells more") from None
+    for name, value in bound.arguments.items():
+        bound.arguments[name] = _checked(function, name, value)
+    changes = {name: text for name, text in named.items() if name not in own}
+    meant = _changed(function, changes) if changes else function
+    return instantiate(meant, *bound.args, **bound.kwargs)
+
+
+def _changed(function: Callable[..., Any], changes: Mapping[str, str]) -> Callable[..., Any]:
+    """A function that composes stages, with parameters of these changed: NAME or STAGE.NAME -> text."""
+
+    @functools.wraps(function)
+    def variant(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        stages = _stages_behind(function, result)
+        changed = function
+        for key, text in changes.items():
+            owner, name = _meant(function, key, stages)
+            stage = stages[owner]
+            value = _typed(text, {**stage.annotations, **stage.exec_annotations}[name])
+            changed = redefine(changed, _setting(name, value), at=stage if owner else None)
+        return changed(*args, **kwargs)
+
+    return variant
+
+
+def _stages_behind(function: Callable[..., Any], result: Any) -> dict[str, Stage[..., Any]]:
+    """The stages that a function called, by the names of their builders; the one that it returned under ""."""
+    declarations = declaring(function.__name__).declarations
+    stages = {one.stage.__name__: one.stage for one in declarations.values() if one.stage is not None}
+    target = declarations.get(str(result)) if isinstance(result, str) else None
+    return {**stages, "": target.stage} if target is not None and target.stage is not None else stages
+
+
+def _meant(function: Callable[..., Any], key: str, stages: Mapping[str, Stage[..., Any]]) -> tuple[str, str]:
+    """The stage and the parameter that NAME or STAGE.NAME stands for. Raises UsageError."""
+    known = {
+        f"{owner}.{name}" if owner else name: (owner, name)
+        for owner, stage in stages.items()
+        for name in (*stage.checks, *stage.exec_checks)
+    }
+    if key in known:
+        return known[key]
+    names = [*inspect.signature(function).parameters, *sorted(known)]
+    close = difflib.get_close_matches(key, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
+    raise UsageError(f"{function.__name__} has no parameter {key!r}; {hint}")
+
+
+def _setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(parameters: dict[str, Any]) -> None:
+        parameters[name] = value
+
+    return change
+
+
+def _checked(function: Callable[..., Any], name: str, given: Any) -> Any:
+    """An argument of a function that composes stages, given as text. Raises UsageError where it is of another type."""
+    try:
+        annotation = typing.get_type_hints(function).get(name, Any)
+    except (NameError, TypeError):
+        annotation = Any  # nobody can say
+    value = tuple(_typed(text, annotation) for text in given) if isinstance(given, tuple) else _typed(given, annotation)
+    try:
+        check = schema.compile_check(annotation, name)
+    except schema.UnsupportedType:
+        return value
+    try:
+        return check(value, name)
+    except schema.Mismatch as error:
+        raise UsageError(f"{function.__name__}: {'; '.join(error.problems)}") from None
 
 
 def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
@@ -48,12 +132,50 @@ def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
 
 
 def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
-    """A stage function: MODULE:FUNCTION, or a name in the catalogue. Raises UsageError."""
+    """A stage function: MODULE:FUNCTION, or a name in the catalogue.
+
+    That may be abbreviated: `all_` may be left out, and what follows the first letters that tell it from others; `-` is
+    as good as `_`.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
     module_name, _, name = text.rpartition(":")
+    found_module = _imported(text, module_name or catalogue)
+    found: Any = getattr(found_module, name, None)
+    if _is_stage(found):
+        stage: Callable[..., Any] = found
+        return stage
+    stages = stages_in(found_module)
+    candidates = [] if module_name else _abbreviated(name, stages)
+    if len(candidates) == 1:
+        return stages[candidates[0]]
+    if candidates:
+        raise UsageError(f"{text!r} stands for several stages; give more of it: {', '.join(candidates)}")
+    close = difflib.get_close_matches(name.replace("-", "_"), stages, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`stagedml stages` lists those of the catalogue"
+    raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
+
+
+def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
+    """The names that a person can mean, if not one of them is meant exactly."""
+    wanted = name.replace("-", "_")
+    for prefix in ("", "all_"):
+        if prefix + wanted in stages:
+            return [prefix + wanted]
+    return [one for one in stages if wanted and (one.startswith(wanted) or one.startswith(f"all_{wanted}"))]
+
+
+def stages_in(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
+    """The stages that a module has names for, by name."""
+    return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and _is_stage(value)}
+
+
+def _imported(text: str, module: str) -> types.ModuleType:
+    """A module, for the stage that a person wrote as `text`. Raises UsageError."""
     try:
-        found_module = importlib.import_module(module_name or catalogue)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        module = module_name or catalogue
         if error.name != module and not module.startswith(f"{error.name}."):
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise UsageError(
@@ -68,49 +190,38 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
         problem = f"{type(error).__name__}: {error}{where}"
-        raise UsageError(f"{text}: importing {module_name or catalogue} failed, {problem}") from error
-    found: Any = getattr(found_module, name, None)
-    if not _is_stage(found):
-        names = [key for key, value in vars(found_module).items() if _is_stage(value) and not key.startswith("_")]
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "it must be a function that declares stages"
-        raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
-    stage: Callable[..., Any] = found
-    return stage
+        raise UsageError(f"{text}: importing {module} failed, {problem}") from error
 
 
 def knows_stage(text: str, catalogue: str) -> bool:
-    """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue."""
-    return ":" in text or _is_stage(getattr(importlib.import_module(catalogue), text, None))
+    """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue, but for `all_`."""
+    stages = stages_in(importlib.import_module(catalogue))
+    return ":" in text or any(prefix + text.replace("-", "_") in stages for prefix in ("", "all_"))
 
 
 def _is_stage(value: object) -> bool:
-    return isinstance(value, Stage) or inspect.isfunction(value)
+    """Whether something declares stages: a stage, or a function that is no tool of ours, such as `gc`."""
+    if isinstance(value, Stage):
+        return True
+    module = getattr(value, "__module__", None) or ""
+    is_tool = module.startswith("stagedml.") and not module.startswith(("stagedml.stages.", "stagedml.testing."))
+    return inspect.isfunction(value) and not is_tool
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters of a stage function, in order, with their annotations."""
-    if isinstance(function, Stage):
-        return dict(function.annotations)
-    return {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
-
-
-def _arguments(texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    annotations = iter(parameters.values())
-    positional = [_typed(text, next(annotations, None)) for text in texts if not _is_assignment(text)]
-    named: dict[str, Any] = {}
-    for text in filter(_is_assignment, texts):
-        name, _, rest = text.partition("=")
-        value = _typed(rest, parameters.get(name))
+def _named(arguments: Sequence[str]) -> dict[str, str]:
+    """The texts of NAME=VALUE by name. Raises UsageError where one is given twice."""
+    named: dict[str, str] = {}
+    for text in filter(_is_assignment, arguments):
+        name, _, value = text.partition("=")
         if name in named:
             raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
         named[name] = value
-    return positional, named
+    return named
 
 
 def _is_assignment(text: str) -> bool:
     name, equals, _ = text.partition("=")
-    return bool(equals) and name.isidentifier()
+    return bool(equals) and all(part.isidentifier() for part in name.split("."))
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -122,8 +233,14 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def _typed(text: str, annotation: Any) -> Any:
+    """A value as a parameter of that type takes it: `3` is text for one that takes texts and no numbers."""
     value = _value(text)
-    return text if annotation in (str, "str") and not isinstance(value, str) else value
+    kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    return text if str in kinds and type(value) not in kinds else value
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _value(text: str) -> Any:
