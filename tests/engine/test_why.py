@@ -149,13 +149,14 @@ class Project:
         program = (
             "import json, pipeline\n"
             "from stagedml import instantiate, realize, store_initialize, why\n"
+            "from stagedml.inspection.plain import plain\n"
             "store_initialize('store')\n"
             "target = instantiate(pipeline.everything)\n"
-            "before = why(target).to_json()\n"
+            "before = plain(why(target))\n"
             f"rref = realize(target, {', '.join(arguments)})\n"
         )
         answer = self.workshop.experiment(
-            self.folder, ("run", program), ("answer", "json.dumps([before, why(rref).to_json()])")
+            self.folder, ("run", program), ("answer", "json.dumps([before, plain(why(rref))])")
         )
         before, after = json.loads(answer[0])
         return before, after
@@ -363,6 +364,7 @@ def test_the_way_is_told_from_the_reasons_when_what_was_before_is_collected(proj
     program = (
         "import json, pipeline\n"
         "from stagedml import Policy, current_store, gc, instantiate, realize, store_initialize, tryrealize, why\n"
+        "from stagedml.inspection.plain import plain\n"
         "store_initialize('store')\n"
         "rref = realize(instantiate(pipeline.everything), link='kept')\n"
         "gc(force=True, policy=Policy(grace_s=0))\n"
@@ -370,7 +372,7 @@ def test_the_way_is_told_from_the_reasons_when_what_was_before_is_collected(proj
         "assert len(current_store().derivations()) == 5\n"
     )
     (answer,) = project.workshop.experiment(
-        project.folder, ("run", program), ("answer", "json.dumps(why(rref).to_json())")
+        project.folder, ("run", program), ("answer", "json.dumps(plain(why(rref)))")
     )
     assert told(json.loads(answer)) == told(before)
     assert [name for name, _ in told(before)] == ["words", "upper", "count", "report"]

@@ -15,6 +15,7 @@ from stagedml import Artifact, Build, RefPath, instantiate, output, realize, sta
 from stagedml.core.code import Code, Unit
 from stagedml.core.refs import parse_rref
 from stagedml.inspection.compare import Changed, ChangedInput, Comparison, compare
+from stagedml.inspection.plain import plain
 from stagedml.settings import read_settings
 from stagedml.store.metadata import to_text
 from stagedml.store.objects import NotInStore, Store
@@ -143,7 +144,7 @@ def test_not_a_number_equals_itself_and_is_valid_json(store: Store) -> None:
     first, second = (
         realize(instantiate(measured, text=text)) for text in ('{"b": NaN, "c": 1}', '{"b": 1, "c": Infinity}')
     )
-    document = compared(store, first, second).to_json()
+    document = plain(compared(store, first, second))
     assert json.loads(json.dumps(document, allow_nan=False))["metrics"] == [
         {"name": "b", "before": "NaN", "after": 1},
         {"name": "c", "before": 1, "after": "Infinity"},
@@ -285,7 +286,7 @@ def test_realizations_of_two_stages_are_compared(store: Store) -> None:
     assert Changed("content", "hello", None) in found.config
     assert [(one.name, one.before) for one in found.inputs] == [("upper", "")]
     assert {one.name for one in found.files} == {"text.txt", "result/counts.json"}
-    assert json.loads(json.dumps(found.to_json()))["config"]
+    assert json.loads(json.dumps(plain(found)))["config"]
 
 
 def plain_text(content: str, note: str) -> Any:

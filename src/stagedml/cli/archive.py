@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import json
 import os
 import stat
 import sys
@@ -14,9 +12,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from stagedml.cli.output import show
 from stagedml.core import words
 from stagedml.errors import UsageError
-from stagedml.inspection import views
+from stagedml.inspection.plain import as_json
+from stagedml.inspection.selectors import find_all
 from stagedml.settings import read_settings
 from stagedml.store.archive import Imported, copy, export, import_archive
 from stagedml.store.members import ArchiveNotWritten
@@ -28,7 +28,7 @@ _SHOWN_EVERY_S = 0.1
 def run_export(arguments: argparse.Namespace) -> int:
     settings = read_settings(root=arguments.root)
     store = Store.open(settings, create=False)
-    refs = [views.find(store, text) for text in arguments.refs]
+    refs = find_all(store, arguments.refs)
     if arguments.output == "-":
         if sys.stdout.isatty() or sys.__stdout__ is None:
             raise UsageError("an archive is nothing to look at; give -o FILE, or a pipe: `stagedml export REF | ...`")
@@ -41,8 +41,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         except ArchiveNotWritten as error:
             raise ArchiveNotWritten(place, error.reason, error.size_bytes) from error
     if arguments.json:
-        answer = json.dumps(dataclasses.asdict(exported), indent=2)
-        print(answer, file=sys.stderr if arguments.output == "-" else sys.stdout)
+        print(as_json(exported), file=sys.stderr if arguments.output == "-" else sys.stdout)
     else:
         print(f"{_realizations(len(exported.realizations))}, {words.size(exported.size_bytes)}", file=sys.stderr)
     return 0
@@ -53,28 +52,24 @@ def run_import(arguments: argparse.Namespace) -> int:
         store = Store.open(read_settings(root=arguments.root))
         with _progress("import") as on_progress:
             imported = import_archive(store, stream, on_progress=on_progress)
-    _tell(imported, as_json=arguments.json)
+    _tell(arguments, imported)
     return 0
 
 
 def run_copy(arguments: argparse.Namespace) -> int:
     source = Store.open(read_settings(root=arguments.root), create=False)
-    refs = [views.find(source, text) for text in arguments.refs]
+    refs = find_all(source, arguments.refs)
     if not arguments.to:
         raise UsageError("--to: give the folder that holds the other store")
     destination = Store.open(read_settings(root=arguments.to))
     with _progress("copy") as on_progress:
         imported = copy(source, destination, refs, on_progress=on_progress)
-    _tell(imported, as_json=arguments.json)
+    _tell(arguments, imported)
     return 0
 
 
-def _tell(imported: Imported, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(dataclasses.asdict(imported), indent=2))
-        return
-    for rref in imported.asked:
-        print(rref)
+def _tell(arguments: argparse.Namespace, imported: Imported) -> None:
+    show(arguments, imported, lambda imported: imported.asked)
     there = f"; {_realizations(len(imported.present))} there already" if imported.present else ""
     print(f"{_realizations(len(imported.imported))}, {words.size(imported.size_bytes)}{there}", file=sys.stderr)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from stagedml.authoring.session import store_initialize
+from stagedml.cli.output import show
 from stagedml.engine import journal
 from stagedml.engine.catalogue import declared
 from stagedml.engine.check import check
 from stagedml.engine.console import shown
+from stagedml.inspection.answers import Checked
 from stagedml.settings import read_settings
 
 
@@ -26,13 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
             offline=arguments.offline,
             observer=shown(show_plan=True),
         )
-    if arguments.json:
-        comparisons = [comparison.to_json() for comparison in found.comparisons]
-        print(json.dumps({"rref": found.rref, "sameness": str(found.sameness), "comparisons": comparisons}, indent=2))
-    else:
-        print(found.rref)
-        for comparison in found.comparisons:
-            print(comparison.told())
-        for folder in found.kept:
-            print(f"the rebuild is kept in {folder}")
+    told = [comparison.told() for comparison in found.comparisons]
+    kept = [f"the rebuild is kept in {folder}" for folder in found.kept]
+    show(arguments, Checked.of(found), lambda view: (view.rref, *told, *kept))
     return 1 if found.sameness == Sameness.DIFFERENT else 0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from stagedml.authoring.session import using_store
+from stagedml.cli.output import show, table
 from stagedml.core import words
 from stagedml.engine import keep
 from stagedml.errors import UsageError
-from stagedml.inspection import views
+from stagedml.inspection.answers import Collection, KeptBy
+from stagedml.inspection.selectors import find
 from stagedml.settings import read_settings
 from stagedml.store import roots
 from stagedml.store.gc import Policy
@@ -29,17 +30,14 @@ def run_gc(arguments: argparse.Namespace) -> int:
     with using_store(_store(arguments)) as store:
         kept = [_reference(store, text) for text in arguments.keep]
         garbage = keep.gc(arguments.delete, policy=_policy(arguments), keep=kept)
-    if arguments.json:
-        print(json.dumps(garbage.to_json(), indent=2))
-        return 0
-    print(garbage)
+    show(arguments, Collection.of(garbage), lambda _: garbage.lines())
     return 0
 
 
 def _reference(store: Store, text: str) -> str:
     """A realization by what `show` takes, or else the text itself, which names a stage then."""
     try:
-        return str(views.find(store, text)) if len(text) >= 4 else text
+        return str(find(store, text)) if len(text) >= 4 else text
     except NotInStore:
         return text
 
@@ -71,47 +69,44 @@ def _best(text: str) -> tuple[str, int]:
 
 def run_roots(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
+    told: Path | None = None
     if arguments.action == "add":
-        print(roots.add_link(store, arguments.name, views.find(store, arguments.ref)))
+        told = roots.add_link(store, arguments.name, find(store, arguments.ref))
     elif arguments.action == "rm":
-        print(roots.remove_link(store, arguments.name))
+        told = roots.remove_link(store, arguments.name)
     elif arguments.action == "forget":
         roots.forget(store, Path(arguments.name).absolute())
-    else:
-        _list(store, as_json=arguments.json)
+    if arguments.json or arguments.action is None:
+        show(arguments, _links(store), partial(_lines, store))
+    elif told is not None:
+        print(told)
     return 0
 
 
-def _list(store: Store, *, as_json: bool) -> None:
+def _links(store: Store) -> tuple[roots.Link, ...]:
+    """The links there are; on standard error, where nobody can tell."""
     unknown: list[roots.RootsUnknown] = []
     links = roots.links(store.layout, unknown)
     for error in unknown:
         print(f"stagedml: {error}", file=sys.stderr)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(link) for link in links], indent=2))
-        return
-    for line in words.table(("LINK", "KEEPS"), [(link.path, link.ref or f"nothing: {link.target}") for link in links]):
-        print(line)
+    return tuple(links)
+
+
+def _lines(store: Store, links: tuple[roots.Link, ...]) -> list[str]:
     if not links:
         print(
             f"no links below {store.layout.experiments}; `stagedml roots add NAME REF` makes one",
             file=sys.stderr,
         )
+    return table(("LINK", "KEEPS"), [(link.path, link.ref or f"nothing: {link.target}") for link in links])
 
 
 def run_why_alive(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
-    ref = views.find(store, arguments.ref)
+    ref = find(store, arguments.ref)
     with using_store(store):
         reasons = keep.why_alive(str(ref))
-    if arguments.json:
-        found = [
-            {"kind": reason.root.kind.value, "name": reason.root.name, "path": list(reason.path)} for reason in reasons
-        ]
-        print(json.dumps(found, indent=2))
-        return 0
-    for reason in reasons:
-        print(reason)
+    show(arguments, tuple(map(KeptBy.of, reasons)), lambda _: map(str, reasons))
     if not reasons:
         print(f"nothing keeps {ref}; the next `stagedml gc --delete` takes it", file=sys.stderr)
     return 0

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stagedml.cli.output import show, styled, table
 from stagedml.core import words
-from stagedml.core.plan import Reason
 from stagedml.engine.console import told
 from stagedml.inspection import views
+from stagedml.inspection.selectors import find
 from stagedml.settings import read_settings
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
+from stagedml.store.metadata import BuildRecord
 from stagedml.store.objects import Store
 
 
@@ -27,10 +29,11 @@ def _ago(moment: float | None) -> str:
 
 
 def run_ls(arguments: argparse.Namespace) -> int:
-    lines = views.ls(_store(arguments), arguments.name)
-    if arguments.json:
-        print(json.dumps([line.to_json() for line in lines], indent=2))
-        return 0
+    show(arguments, tuple(views.ls(_store(arguments), arguments.name)), _ls_lines)
+    return 0
+
+
+def _ls_lines(lines: tuple[views.RealizationLine, ...]) -> list[str]:
     hashes = views.short_hashes([line.rref for line in lines])
     rows = [
         (
@@ -42,9 +45,7 @@ def run_ls(arguments: argparse.Namespace) -> int:
         )
         for line in lines
     ]
-    for text in words.table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows):
-        print(text)
-    return 0
+    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows)
 
 
 def _used(resources: Mapping[str, float]) -> str:
@@ -57,45 +58,53 @@ def _used(resources: Mapping[str, float]) -> str:
 
 def run_show(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
-    view = views.show(store, views.find(store, arguments.ref))
-    if arguments.json:
-        print(json.dumps(view.to_json(), indent=2))
-        return 0
-    print(view.rref)
-    print(f"path      {view.path}")
+    show(arguments, views.show(store, find(store, arguments.ref)), _show_lines)
+    return 0
+
+
+def _show_lines(view: views.RealizationView) -> Iterator[str]:
+    yield styled(view.rref, "bold")
+    yield f"path      {view.path}"
     if view.content:
-        print(f"content   {view.content}")
+        yield f"content   {view.content}"
     for build in view.builds:
-        taken = build["stopped"] - build["started"]
-        where = f" on {build['host']}" if build["host"] else ", elsewhere"
-        print(f"built     {_ago(build['started'])} in {taken:.1f} s{where}, seed {build['seed']}")
-        if used := _used(build["resources"]):
-            print(f"used      {used}")
-        if len(build["attempts"]) > 1:
-            print(f"attempts  {len(build['attempts'])}, the first {_ago(build['attempts'][0]['started'])}")
-        if git := build["environment"].get("git"):
-            print(f"code      commit {git['commit'][:12]}{', with changes' if git['dirty'] else ''}")
-        if build["adopted"]:
-            print(f"adopted   {_ago(build['published'])} from {build['adopted']}")
-        if build["reasons"]:
-            print(f"why       {', '.join(told(Reason(**reason)) for reason in build['reasons'])}")
+        yield from _build_lines(build)
     log = Path(view.path, LOG_FOLDER, BUILD_LOG)
     if log.is_file():
-        print(f"log       {log}")
+        yield f"log       {log}"
     for check in view.checks:
-        print(f"checked   {_ago(check['at'])}, {words.count(check['times'], 'rebuild')}: {check['told']}")
-    print("config")
-    for field, value in view.config.items():
-        if field not in ("name", "stagedml"):
-            print(f"  {field}: {_text(value)}")
-    print("inputs" if view.inputs else "no inputs")
+        yield f"checked   {_ago(check.at)}, {words.count(check.times, 'rebuild')}: {check.told}"
+    fields = [(name, _text(value)) for name, value in view.config.items() if name not in ("name", "stagedml")]
+    yield from _section("config", fields)
+    yield from _section("metrics", [(name, f"{value:.6g}") for name, value in view.metrics.items()])
+    yield styled("inputs" if view.inputs else "no inputs", "bold")
     for rrefs in view.inputs.values():
-        for rref in rrefs:
-            print(f"  {rref}")
-    print("files")
+        yield from (f"  {rref}" for rref in rrefs)
+    yield styled("files", "bold")
     for path, count in view.files:
-        print(f"  {words.size(count):>10}  {words.printable(path)}")
-    return 0
+        yield f"  {words.size(count):>10}  {words.printable(path)}"
+
+
+def _build_lines(build: BuildRecord) -> Iterator[str]:
+    """What is recorded of one build."""
+    where = f" on {build.host}" if build.host else ", elsewhere"
+    yield f"built     {_ago(build.started)} in {build.stopped - build.started:.1f} s{where}, seed {build.seed}"
+    if used := _used(build.resources):
+        yield f"used      {used}"
+    if len(build.attempts) > 1:
+        yield f"attempts  {len(build.attempts)}, the first {_ago(build.attempts[0].started)}"
+    if git := build.environment.get("git"):
+        yield f"code      commit {git['commit'][:12]}{', with changes' if git['dirty'] else ''}"
+    if build.adopted:
+        yield f"adopted   {_ago(build.published)} from {build.adopted}"
+    if build.reasons:
+        yield f"why       {', '.join(map(told, build.reasons))}"
+
+
+def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if rows:
+        yield styled(title, "bold")
+        yield from (f"  {name}: {words.printable(text)}" for name, text in rows)
 
 
 def _text(value: Any) -> str:
@@ -104,6 +113,5 @@ def _text(value: Any) -> str:
 
 def run_path(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
-    path = str(store.path(views.find(store, arguments.ref)))
-    print(json.dumps({"path": path}) if arguments.json else path)
+    show(arguments, views.Place(str(store.path(find(store, arguments.ref)))), lambda view: (view.path,))
     return 0

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 from typing import Any
 
 from stagedml.authoring.lens import rref2path
 from stagedml.authoring.session import store_initialize
-from stagedml.core.plan import Plan
+from stagedml.cli.output import show, with_verdict
 from stagedml.engine import journal
 from stagedml.engine.catalogue import assignment, declared
 from stagedml.engine.console import plan_lines, shown
 from stagedml.engine.realize import plan, realize_many
+from stagedml.inspection.answers import Realized
 from stagedml.settings import read_settings
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
     store_initialize(arguments.root)
     drawn = plan(declared(arguments.stage, arguments.arguments, read_settings().catalogue), force=arguments.force)
-    if arguments.json:
-        print(json.dumps(_plan_json(drawn), indent=2))
-    else:
-        print("\n".join(plan_lines(drawn)))
+    show(arguments, drawn, lambda drawn: map(with_verdict, plan_lines(drawn)))
     return 0
-
-
-def _plan_json(drawn: Plan) -> dict[str, Any]:
-    return {"targets": drawn.targets, "steps": [dataclasses.asdict(step) for step in drawn.steps]}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,13 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
             keep_going=arguments.keep_going,
             observer=shown(show_plan=True),
         )
-    rrefs = _leaves(realized)
-    if arguments.json:
-        print(json.dumps([{"rref": rref, "path": rref2path(rref)} for rref in rrefs], indent=2))
-    else:
-        for rref in rrefs:
-            print(rref)
-            print(rref2path(rref))
+    found = tuple(Realized(rref, rref2path(rref)) for rref in _leaves(realized))
+    show(arguments, found, lambda found: (line for one in found for line in (one.rref, one.path)))
     return 0
 
 

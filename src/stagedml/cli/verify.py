@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
 
+from stagedml.cli.output import show, styled
 from stagedml.core import words
-from stagedml.inspection import views
+from stagedml.inspection.answers import Verified
+from stagedml.inspection.selectors import find_all
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
-from stagedml.store.verify import UNFIT, Kind, Report, repair, verify
+from stagedml.store.verify import UNFIT, Kind, repair, verify
 
 
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    refs = [views.find(store, text) for text in arguments.refs] or None
+    refs = find_all(store, arguments.refs) or None
     report = verify(store, refs, on_progress=_show_progress if sys.stderr.isatty() else None)
     done = repair(store, report) if arguments.repair else []
-    if arguments.json:
-        findings = [{**asdict(finding), "kind": finding.kind.value} for finding in report.findings]
-        print(json.dumps({**asdict(report), "findings": findings, "repaired": done}, indent=2))
-    else:
-        _print(report, done, repaired=arguments.repair)
+    view = Verified.of(report, done)
+    show(arguments, view, _lines)
+    if not arguments.json:
+        _sum_up(view, repaired=arguments.repair)
     return 1 if report.findings else 0
 
 
-def _print(report: Report, done: list[str], *, repaired: bool) -> None:
-    for finding in report.findings:
-        print(f"{finding.kind.value:<9} {finding.path}: {finding.detail}")
-    for line in done:
-        print(f"{'repaired':<9} {line}")
+def _lines(view: Verified) -> Iterator[str]:
+    for finding in view.findings:
+        kind = f"{finding.kind.value:<9}"
+        yield f"{styled(kind, 'red')} {words.printable(finding.path)}: {finding.detail}"
+    for line in view.repaired:
+        yield f"{'repaired':<9} {line}"
+
+
+def _sum_up(report: Verified, *, repaired: bool) -> None:
     untracked = (
         f", of which {report.untracked} built by Pylightnix, whose hash cannot be told" if report.untracked else ""
     )

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from stagedml.authoring.session import store_initialize
+from stagedml.cli.output import show, styled, width, with_verdict
 from stagedml.core import differences, words
 from stagedml.core.plan import Cause
 from stagedml.core.refs import dref_of, is_dref, parse_rref
@@ -20,7 +21,9 @@ from stagedml.engine.catalogue import declared, knows_stage
 from stagedml.engine.console import from_here, told
 from stagedml.errors import UsageError
 from stagedml.inspection import compare, views
+from stagedml.inspection.answers import Blessed
 from stagedml.inspection.compare import Changed, Comparison
+from stagedml.inspection.selectors import find
 from stagedml.inspection.why import Event, Why, why
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -28,7 +31,7 @@ from stagedml.store.objects import Store
 _PAST = ("built", "adopted")
 _NONE = "(none)"
 _TAB, _SPACES = "\t", "    "
-_WIDTH = 110  #: characters of a line, as far as one may choose
+_WIDTH = 110  #: characters of a line where the output has none
 _LEAST_ROOM = 30  #: of these for reasons
 _LONGEST_NAME = 40
 _MOST_LINES = 20
@@ -49,8 +52,8 @@ def run_why(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{what} is no stage of the catalogue and no MODULE:FUNCTION, so it takes no arguments")
     else:
         store = Store.open(settings, create=False)
-        found = why(str(views.find(store, what)), store)
-    print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(why_lines(found)))
+        found = why(str(find(store, what)), store)
+    show(arguments, found, why_lines)
     return 0
 
 
@@ -71,7 +74,7 @@ def why_lines(found: Why) -> list[str]:
     for event in found.blessed[:_MOST_BLESSED]:
         words_of_it = [str(reason) for reason in event.reasons if reason.cause in (Cause.BLESSED, Cause.BY_HAND)]
         text = f"rests on {_brief(event.ref)}, {'; '.join(words_of_it)}"
-        lines += textwrap.wrap(words.printable(text), _WIDTH, subsequent_indent="  ")
+        lines += textwrap.wrap(words.printable(text), width() or _WIDTH, subsequent_indent="  ")
     if len(found.blessed) > _MOST_BLESSED:
         lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that a person answers for")
     return lines
@@ -84,14 +87,14 @@ def _blocks(events: Sequence[Event], now: float) -> list[list[str]]:
         for event in events
     ]
     head, *left = (line for line in words.table(("", "STAGE", "HASH", "WHEN", "TAKES"), rows))
-    width = max(map(len, (head, *left)))
-    room = max(_WIDTH - width - 2, _LEAST_ROOM)
-    blocks = [[f"{head:<{width}}  WHY"]]
+    taken = max(map(len, (head, *left)))
+    room = max((width() or _WIDTH) - taken - 2, _LEAST_ROOM)
+    blocks = [[styled(f"{head:<{taken}}  WHY", "bold")]]
     for event, line in zip(events, left, strict=True):
         why_of_it = _wrapped(event, room)
         blocks.append(
             [
-                f"{beginning:<{width}}  {text}".rstrip()
+                with_verdict(f"{beginning:<{taken}}  {text}".rstrip())
                 for beginning, text in zip_longest([line], why_of_it, fillvalue="")
             ]
         )
@@ -142,8 +145,8 @@ def _takes(event: Event) -> str:
 
 def run_diff(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    found = compare.compare(store, views.find(store, arguments.old), views.find(store, arguments.new))
-    print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(diff_lines(found)))
+    found = compare.compare(store, find(store, arguments.old), find(store, arguments.new))
+    show(arguments, found, lambda found: map(_styled, diff_lines(found)))
     return 0
 
 
@@ -185,6 +188,14 @@ def diff_lines(found: Comparison) -> Iterator[str]:
     yield from _section("files (bytes)", found.files, "{:,}".format)
 
 
+def _styled(line: str) -> str:
+    """A line of a comparison: what was and what is in their colours, titles bold."""
+    begin = line.lstrip()[:1]
+    if begin in "+-" and begin:
+        return styled(line, "green" if begin == "+" else "red")
+    return styled(line, "bold") if line and line == line.lstrip() else line
+
+
 def _section(title: str, changes: Sequence[Changed], text_of: Callable[[Any], str]) -> Iterator[str]:
     if changes:
         yield ""
@@ -211,12 +222,10 @@ def run_bless(arguments: argparse.Namespace) -> int:
     store_initialize(arguments.root)
     settings = read_settings(root=arguments.root)
     store = Store.open(settings, create=False)
-    old = arguments.old if is_dref(arguments.old) else dref_of(str(views.find(store, arguments.old)))
+    old = arguments.old if is_dref(arguments.old) else dref_of(str(find(store, arguments.old)))
     target = declared(arguments.stage, arguments.arguments, settings.catalogue)
     bless(old, target, reason=arguments.reason)
-    if arguments.json:
-        print(json.dumps({"old": old, "new": str(target.result)}))
-        return 0
-    print(target.result)
-    print(f"adopts what {old} made, where its inputs hold the same contents; realize it", file=sys.stderr)
+    show(arguments, Blessed(old, str(target.result)), lambda view: (view.new,))
+    if not arguments.json:
+        print(f"adopts what {old} made, where its inputs hold the same contents; realize it", file=sys.stderr)
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from stagedml.errors import UsageError
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_NARROWEST = 16  #: a column of a table that gives way
 _UNITS_BYTES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -73,11 +74,28 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of aligned columns; none where there are no rows. Columns without any text are left out."""
+def shortened(text: str, length: int) -> str:
+    """A text of at most that many characters, its middle left out if it is longer."""
+    if len(text) <= length:
+        return text
+    end = max((length - 3) // 2, 0)
+    return f"{text[: length - 3 - end]}...{text[len(text) - end :]}" if length > 4 else text[:length]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Lines of aligned columns; none where there are no rows. Columns without any text are left out.
+
+    With a width, the widest columns give way until the lines fit, as far as they can: cells lose their middle.
+    """
     if not rows:
         return []
     rows = [[printable(cell) for cell in row] for row in rows]
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     widths = {column: max(len(row[column]) for row in (header, *rows)) for column in used}
+    if width is not None:
+        excess = sum(widths.values()) + 2 * (len(used) - 1) - width
+        while excess > 0 and widths[widest := max(used, key=lambda column: widths[column])] > _NARROWEST:
+            widths[widest] -= 1
+            excess -= 1
+        rows = [[shortened(cell, widths.get(column, 0)) for column, cell in enumerate(row)] for row in rows]
     return ["  ".join(f"{row[column]:<{widths[column]}}" for column in used).rstrip() for row in (header, *rows)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -91,18 +90,6 @@ class Garbage:
         elif self.collected is None and (going or self.plan.leftovers or self.plan.derivations):
             lines.append("nothing was deleted: `gc(force=True)`, or `stagedml gc --delete`, does")
         return lines
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "deleted": self.collected is not None,
-            "kept": self.plan.kept,
-            "realizations": [dataclasses.asdict(row) for row in self.rows],
-            "derivations": list(self.plan.derivations),
-            "leftovers": [dataclasses.asdict(leftover) for leftover in self.plan.leftovers],
-            "spared": list(self.collected.spared) if self.collected else [],
-            "freed_bytes": self.collected.freed_bytes if self.collected else 0,
-        }
 
 
 @dataclass(frozen=True)

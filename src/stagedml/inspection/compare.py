@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from stagedml.core import differences
 from stagedml.core.code import Code, Unit
 from stagedml.core.config import is_self_path
 from stagedml.core.refs import RealizationRef, is_dref, parse_rref
+from stagedml.inspection.metrics import metrics_in
 from stagedml.store.hashing import Entry, UnpublishableContent, content_digest, scan
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Store
 
 logger = logging.getLogger(__name__)
 
-_METRICS = "metrics.json"
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
@@ -92,19 +91,6 @@ class Comparison:
     metrics: tuple[Changed, ...]
     files: tuple[Changed, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain data; numbers that JSON has not, such as NaN, as texts."""
-        found: dict[str, Any] = _finite(asdict(self))
-        return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
-
 
 def compare(store: Store, old: RealizationRef, new: RealizationRef) -> Comparison:
     """The difference of two realizations, of one stage or of two. Raises NotInStore."""
@@ -147,7 +133,7 @@ class _Side:
         counted = own.get("packages") if isinstance(own, dict) else None
         ran = _last_build(self.known).environment.get("packages") if self.known is not None else None
         self.packages = {**_mapping(counted), **_mapping(ran)}  # exact where it is known
-        self.metrics = _metrics(path / _METRICS)
+        self.metrics = metrics_in(path)
         entries, self.content = _contents(path, self.known)
         self.files = {entry.path: (entry.size, entry.kind, entry.digest) for entry in entries if entry.kind != "d"}
 
@@ -246,22 +232,3 @@ def _changed_files(before: _Side, after: _Side) -> Iterator[Changed]:
         old, new = before.files.get(path), after.files.get(path)
         if old != new:
             yield Changed(path, old[0] if old else None, new[0] if new else None)
-
-
-def _metrics(path: Path) -> dict[str, float]:
-    """The numbers in a file of metrics, by where they stand in it; none where it cannot be read."""
-    try:
-        return dict(_numbers(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, RecursionError):
-        return {}
-
-
-def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _numbers(item, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _numbers(item, f"{name}[{place}]")
-    elif isinstance(value, (int, float)) and not isinstance(value, bool) and name:
-        yield name, value

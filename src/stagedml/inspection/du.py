@@ -10,8 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from stagedml.core.refs import RealizationRef, is_folder, is_rhash
 from stagedml.store import atomic
@@ -75,9 +74,6 @@ class Usage:
     others: tuple[OtherUsage, ...]
     apparent_bytes: int
     real_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _Found:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stagedml.core.config import resolve
-from stagedml.core.refs import RealizationRef, is_dref, is_rref, parse_dref, parse_rref
-from stagedml.errors import UsageError
-from stagedml.store.metadata import Metadata, UnreadableMetadata
-from stagedml.store.objects import NotInStore, Store
-
-_TWO_HASHES = re.compile(r"([0-9a-f]{4,32})-([0-9a-f]{1,32})")
-
-
-class AmbiguousReference(UsageError):
-    """An abbreviated reference stands for several realizations."""
-
-    def __init__(self, text: str, found: tuple[str, ...]) -> None:
-        super().__init__(text, found)
-        self.text, self.found = text, found
-
-    def __str__(self) -> str:
-        return "\n  ".join([f"{self.text!r} stands for several realizations; give more of it:", *self.found])
+from stagedml.core.refs import RealizationRef
+from stagedml.inspection.metrics import metrics_in
+from stagedml.store.metadata import BuildRecord, CheckRecord, Metadata, UnreadableMetadata
+from stagedml.store.objects import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +26,6 @@ class RealizationLine:
     size_bytes: int | None
     instances: tuple[int, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class RealizationView:
@@ -55,11 +38,16 @@ class RealizationView:
     inputs: Mapping[str, tuple[str, ...]]
     files: tuple[tuple[str, int], ...]  #: (path, bytes)
     content: str | None  #: content digest
-    builds: tuple[Mapping[str, Any], ...]
-    checks: tuple[Mapping[str, Any], ...]
+    metrics: Mapping[str, float]  #: the numbers in `metrics.json`
+    builds: tuple[BuildRecord, ...]
+    checks: tuple[CheckRecord, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is."""
+
+    path: str
 
 
 def ls(store: Store, name: str | None = None) -> list[RealizationLine]:
@@ -110,8 +98,9 @@ def show(store: Store, ref: RealizationRef) -> RealizationView:
         inputs=store.inputs_of(ref, known),
         files=files,
         content=known.content if known else None,
-        builds=tuple(asdict(build) for build in known.builds) if known else (),
-        checks=tuple(asdict(check) for check in known.checks) if known else (),
+        metrics=metrics_in(path),
+        builds=known.builds if known else (),
+        checks=known.checks if known else (),
     )
 
 
@@ -131,43 +120,3 @@ def short_hashes(rrefs: Iterable[str]) -> dict[str, str]:
 def hash_of(ref: str) -> str:
     """The hash that tells a reference from others of its kind; nothing of nothing."""
     return ref[5:37]
-
-
-def find(store: Store, text: str) -> RealizationRef:
-    """The realization that a person means.
-
-    Args:
-        store: where to look.
-        text: an rref; a dref or the name of a stage, for the realization of it that was built last; the first
-            characters of an rref's hash, with or without `rref:`; or those of both of its hashes, with `-` between.
-
-    Raises:
-        UsageError: it is too short.
-        NotInStore: there is none.
-        AmbiguousReference: there are several.
-    """
-    if is_rref(text):
-        ref = parse_rref(text)
-        store.path(ref)
-        return ref
-    named = [parse_dref(text)] if is_dref(text) else [ref for ref in store.derivations() if ref.name == text]
-    if named:
-        lines = [_line(ref, _metadata(store, ref), store) for one in named for ref in store.realizations(one)]
-        if lines:
-            return parse_rref(max(lines, key=lambda line: (line.built or 0.0, line.rref)).rref)
-    prefix = text.removeprefix("rref:")
-    abbreviated = _TWO_HASHES.fullmatch(prefix)
-    if len(prefix) < 4:
-        raise UsageError(f"{text!r} is no stage in the store; of a hash, give at least 4 characters")
-    found = [
-        ref
-        for derivation in store.derivations()
-        for ref in store.realizations(derivation)
-        if f"{ref.rhash}-{ref.folder}".startswith(prefix)
-        or (abbreviated and ref.rhash.startswith(abbreviated[1]) and ref.dhash.startswith(abbreviated[2]))
-    ]
-    if len(found) > 1:
-        raise AmbiguousReference(text, tuple(map(str, found)))
-    if not found:
-        raise NotInStore(text, str(store.layout.storage))
-    return found[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from stagedml.core import config as configs
@@ -54,9 +54,6 @@ class Why:
     target: str
     events: tuple[Event, ...]
     blessed: tuple[Event, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def why(of: str | Target[Any], store: Store | None = None) -> Why:

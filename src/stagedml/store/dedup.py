@@ -50,14 +50,16 @@ _MOST_AT_ONCE = 500  # renames for which a collector has to wait
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
-class StoredFile(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class StoredFile:
     """One file of a realization."""
 
     rref: str
     path: str  #: relative, parts joined by `/`
 
 
-class Link(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Link:
     """One file that another one can take the place of."""
 
     file: StoredFile
@@ -76,7 +78,8 @@ class Reason(Enum):
     GONE = "gone"  #: it is no longer there
 
 
-class Skipped(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Skipped:
     """One file that is not linked, and why."""
 
     file: StoredFile

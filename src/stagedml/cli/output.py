@@ -1,0 +1,70 @@
+"""What all verbs print with: a view as text or as JSON, as wide as the terminal, in colour only on a terminal.
+
+Results go to standard output. `NO_COLOR` (with any value) and `TERM=dumb` mean no colour. Nothing is cut where the
+output is no terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO, TypeVar
+
+from stagedml.core import words
+from stagedml.inspection.plain import as_json
+
+V = TypeVar("V")
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
+#: What tells at a glance what a plan, or a past run, is about.
+VERDICT_STYLES = {
+    "reuse": "dim",
+    "adopt": "cyan",
+    "adopted": "cyan",
+    "build": "yellow",
+    "built": "yellow",
+    "depends": "magenta",
+}
+
+
+def show(arguments: argparse.Namespace, view: V, lines: Callable[[V], Iterable[str]]) -> None:
+    """Print a view: its JSON if that was asked for, else its text."""
+    if arguments.json:
+        print(as_json(view))
+        return
+    for line in lines(view):
+        print(line)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """`words.table` for standard output: its head stands out, and it is as wide as the terminal."""
+    lines = words.table(header, rows, width())
+    return [styled(lines[0], "bold"), *lines[1:]] if lines else []
+
+
+def width() -> int | None:
+    """How many characters of a line standard output shows; None where it is no terminal, and shows all."""
+    return shutil.get_terminal_size((80, 24)).columns if _is_terminal(sys.stdout) else None
+
+
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
+    """A text in a style of `_STYLES`, if the stream (default standard output) shows styles."""
+    return f"\033[{_STYLES[style]}m{text}\033[0m" if style and shows_styles(stream or sys.stdout) else text
+
+
+def with_verdict(line: str) -> str:
+    """A line that begins with a verdict, that in its colour."""
+    verdict, _, rest = line.partition(" ")
+    return f"{styled(verdict, VERDICT_STYLES[verdict])} {rest}" if verdict in VERDICT_STYLES else line
+
+
+def shows_styles(stream: TextIO) -> bool:
+    """Whether what is written there may be coloured."""
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
