@@ -1,19 +1,4 @@
-"""The environment, read once into one frozen value.
-
-| variable | meaning |
-| --- | --- |
-| `PYLIGHTNIX_ROOT`, `STAGEDML_ROOT` | the folder that holds storage and scratch; default `~/_pylightnix` |
-| `PYLIGHTNIX_STORAGE` | the storage alone; default `<root>/store-v0` |
-| `PYLIGHTNIX_TMP` | where builders of plain Pylightnix stages work; default `<root>/tmp` |
-| `STAGEDML_EXPERIMENTS` | the folder of the user's links into the store; default `<root>/roots` |
-| `STAGEDML_KEEP` | stages whose realizations are never collected: `STAGE ARGUMENT...`, separated by `;` |
-| `STAGEDML_CATALOGUE` | the module whose stages go by their bare names; default `stagedml.stages.all` |
-| `STAGEDML_MIRRORS` | folders and URLs that are asked before the network |
-| `STAGEDML_OFFLINE` | `1`: never try the network |
-| `STAGEDML_PACKAGES` | how installed packages count in a stage's identity: `none`, `direct`, `lock`; default `direct` |
-| `STAGEDML_JOBS` | how many builds run at once, each in a process of its own; default 1, in the calling process |
-| `STAGEDML_DURABLE` | `0`: publish without fsync, for stores that may be lost |
-"""
+"""The environment, read once into one frozen value. `VARIABLES` says which variables there are."""
 
 from __future__ import annotations
 
@@ -25,6 +10,36 @@ from pathlib import Path
 from stagedml.errors import UsageError
 
 STORAGE_NAME = "store-v0"  # Pylightnix's name for its storage version 0
+
+#: setting -> the variables that can say it, the first one that is set being asked, and what it is for.
+VARIABLES = {
+    "root": (
+        ("PYLIGHTNIX_ROOT", "STAGEDML_ROOT"),
+        "the folder that holds storage and scratch; default ~/_pylightnix",
+    ),
+    "storage": (("PYLIGHTNIX_STORAGE",), "the storage alone; default <root>/store-v0"),
+    "tmp": (("PYLIGHTNIX_TMP",), "where builders of plain Pylightnix stages work; default <root>/tmp"),
+    "experiments": (("STAGEDML_EXPERIMENTS",), "the folder of your links into the store; default <root>/roots"),
+    "keep": (
+        ("STAGEDML_KEEP",),
+        "stages whose realizations are never collected: STAGE ARGUMENT..., separated by `;`",
+    ),
+    "catalogue": (
+        ("STAGEDML_CATALOGUE",),
+        "the module whose stages go by their bare names; default stagedml.stages.all",
+    ),
+    "mirrors": (("STAGEDML_MIRRORS",), "folders and URLs that are asked before the network, separated by `:`"),
+    "offline": (("STAGEDML_OFFLINE",), "1: never try the network"),
+    "durable": (("STAGEDML_DURABLE",), "0: publish without fsync, for stores that may be lost"),
+    "packages": (
+        ("STAGEDML_PACKAGES",),
+        "how installed packages count in a stage's identity: none, direct, lock; default direct",
+    ),
+    "jobs": (
+        ("STAGEDML_JOBS",),
+        "how many builds run at once, each in a process of its own; default 1, in the calling process",
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,20 @@ from stagedml.store.verify import Finding, Report
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A store, and where its parts are.
+
+    Attributes:
+        is_new: whether it was made just now.
+    """
+
+    root: str
+    storage: str
+    experiments: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Realized:
     """What a realize came to."""
 

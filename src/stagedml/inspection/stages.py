@@ -1,0 +1,127 @@
+"""The stages that go by bare names, and what each takes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stagedml.authoring import schema
+from stagedml.authoring.stage import Stage
+from stagedml.engine.catalogue import stage_named, stages_in
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterView:
+    """One parameter.
+
+    Attributes:
+        name: how it is called.
+        type: as it is written.
+        default: as it is written; None where it must be given.
+        kind: `config`, which is part of what a stage is; `exec`, which only says how it runs; `output`, which the stage
+            names; or `argument`, of a function that composes stages.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """One stage, or function that composes stages.
+
+    Attributes:
+        name: how it is called on the command line.
+        is_composed: whether it is a function that composes stages.
+        artifact: the type of what it makes, as it is written.
+        summary: the first line of its docstring.
+        text: all of its docstring.
+        parameters: in order.
+        where: file and line.
+    """
+
+    name: str
+    is_composed: bool
+    artifact: str
+    summary: str
+    text: str
+    parameters: tuple[ParameterView, ...]
+    where: str
+
+
+def stages(catalogue: str) -> tuple[StageView, ...]:
+    """The stages of a catalogue, by name. Raises ImportError where there is no such module."""
+    return tuple(_view(name, function) for name, function in stages_in(importlib.import_module(catalogue)).items())
+
+
+def stage(text: str, catalogue: str) -> StageView:
+    """One stage, as `engine.catalogue.stage_named` finds it. Raises UsageError."""
+    function = stage_named(text, catalogue)
+    name = function.__name__
+    return _view(f"{text.rpartition(':')[0]}:{name}" if ":" in text else name, function)
+
+
+def _view(name: str, function: Callable[..., Any]) -> StageView:
+    text = inspect.cleandoc(function.__doc__ or "")
+    is_stage = isinstance(function, Stage)
+    code = inspect.unwrap(function.builder if isinstance(function, Stage) else function).__code__
+    returned = _hints(function).get("return", "")
+    return StageView(
+        name=name,
+        is_composed=not is_stage,
+        artifact=function.artifact.__name__ if isinstance(function, Stage) else _written(returned),
+        summary=text.partition("\n")[0],
+        text=text,
+        parameters=tuple(_stage_parameters(function) if isinstance(function, Stage) else _parameters(function)),
+        where=f"{code.co_filename}:{code.co_firstlineno}",
+    )
+
+
+def _stage_parameters(stage: Stage[..., Any]) -> list[ParameterView]:
+    config = [
+        ParameterView(name, _written(stage.annotations[name]), _default(stage.defaults, name), "config")
+        for name in stage.checks
+    ]
+    run = [
+        ParameterView(name, _written(kind), _default(stage.exec_defaults, name), "exec")
+        for name, kind in stage.exec_annotations.items()
+    ]
+    outputs = [ParameterView(name, "RefPath", "/".join(path[1:]), "output") for name, path in stage.outputs.items()]
+    return [*config, *run, *outputs]
+
+
+def _default(defaults: dict[str, Any], name: str) -> str | None:
+    return repr(defaults[name]) if name in defaults else None
+
+
+def _parameters(function: Callable[..., Any]) -> list[ParameterView]:
+    hints = _hints(function)
+    return [
+        ParameterView(
+            name,
+            _written(hints.get(name, parameter.annotation)),
+            None if parameter.default is parameter.empty else repr(parameter.default),
+            "argument",
+        )
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "r"  # Pylightnix's registry, which is passed by itself
+    ]
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return dict(getattr(function, "__annotations__", {}))
+
+
+def _written(annotation: Any) -> str:
+    if annotation is inspect.Parameter.empty or annotation == "":
+        return ""
+    return annotation if isinstance(annotation, str) else schema.type_name(annotation)
