@@ -69,6 +69,11 @@ if TYPE_CHECKING:
     from stagedml.errors import StagedmlError as StagedmlError
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
+    from stagedml.inspection.browse import catref as catref
+    from stagedml.inspection.browse import du as du
+    from stagedml.inspection.browse import find as find
+    from stagedml.inspection.browse import lsref as lsref
+    from stagedml.inspection.browse import shell as shell
     from stagedml.inspection.why import why as why
     from stagedml.stages.fetch import fetchfolder as fetchfolder
     from stagedml.stages.fetch import fetchlocal as fetchlocal
@@ -114,6 +119,7 @@ _WHERE = {
         "repl_rrefs",
     ),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.inspection.browse": ("catref", "du", "find", "lsref", "shell"),
     "stagedml.inspection.why": ("why",),
     "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),
     "stagedml.store.gc": ("Policy",),

@@ -21,8 +21,8 @@ def run_init(arguments: argparse.Namespace) -> int:
     settings = read_settings(root=folder)
     was_there = settings.storage.is_dir()
     store_initialize(folder)
-    layout = settings.root, settings.storage, settings.experiments
-    show(arguments, Opened(*map(str, layout), is_new=not was_there), _init_lines)
+    opened = Opened(str(settings.root), str(settings.storage), str(settings.experiments), is_new=not was_there)
+    show(arguments, opened, _init_lines)
     if not arguments.json and read_settings().root != settings.root:
         print(f"to work in it: export STAGEDML_ROOT={settings.root}", file=sys.stderr)
     return 0

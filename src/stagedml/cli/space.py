@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from stagedml.cli.output import show, table
+from stagedml.cli.output import show, table, width
 from stagedml.core import words
 from stagedml.core.refs import parse_rref
 from stagedml.inspection import du
@@ -33,26 +33,8 @@ _SKIPPED_LINES = 20
 def run_du(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
     usage = du.usage(store, find_all(store, arguments.refs) or None)
-    show(arguments, usage, _usage_lines)
+    show(arguments, usage, lambda usage: usage.lines(most=None, width=width()))
     return 0
-
-
-def _usage_lines(usage: du.Usage) -> list[str]:
-    rows = [
-        (
-            row.name,
-            parse_rref(row.rref).rhash[:12],
-            words.size(row.apparent_bytes),
-            words.size(row.real_bytes),
-            words.size(row.shared_bytes) if row.shared_bytes else "",
-        )
-        for row in usage.realizations
-    ]
-    totals = [
-        (words.count(len(rows), "realization"), words.size(usage.apparent_bytes), words.size(usage.real_bytes)),
-        *((other.kind, words.size(other.apparent_bytes), words.size(other.real_bytes)) for other in usage.others),
-    ]
-    return [*table(("NAME", "HASH", "SIZE", "ON DISK", "SHARED"), rows), *table(("TOTAL", "SIZE", "ON DISK"), totals)]
 
 
 def run_dedup(arguments: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ def _packages() -> Iterator[Diagnosis]:
 
 def _builds_apart() -> Diagnosis:
     told = f"{words.count(os.cpu_count() or 1, 'CPU')}, {words.size(memory_of_machine())} of memory"
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         return Diagnosis("machine", FINE, told)
     return Diagnosis("machine", WARNING, told, "builds in processes of their own need Linux; realize with jobs=1")
 

@@ -11,12 +11,15 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from stagedml.core.refs import RealizationRef, is_folder, is_rhash
+from stagedml.core import words
+from stagedml.core.refs import RealizationRef, is_folder, is_rhash, parse_rref
 from stagedml.store import atomic
 from stagedml.store.layout import CONFIG_FILE, Layout
 from stagedml.store.objects import Store
 
+_ROWS = 40
 _BLOCK_BYTES = 512  # the unit of `st_blocks`, whatever the file system's blocks are
 
 
@@ -61,7 +64,7 @@ class OtherUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """The space that a store, or some of its realizations, takes.
+    """The space that a store, or some of its realizations, takes. Its text is a table.
 
     Attributes:
         realizations: the largest on disk first.
@@ -74,6 +77,37 @@ class Usage:
     others: tuple[OtherUsage, ...]
     apparent_bytes: int
     real_bytes: int
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+    def lines(self, most: int | None = _ROWS, width: int | None = None) -> list[str]:
+        """The table of the largest, up to so many, as wide as `width`, and what it all comes to."""
+        rows = [
+            (
+                row.name,
+                parse_rref(row.rref).rhash[:12],
+                words.size(row.apparent_bytes),
+                words.size(row.real_bytes),
+                words.size(row.shared_bytes) if row.shared_bytes else "",
+            )
+            for row in self.realizations[:most]
+        ]
+        totals = [
+            (
+                words.count(len(self.realizations), "realization"),
+                words.size(self.apparent_bytes),
+                words.size(self.real_bytes),
+            ),
+            *((other.kind, words.size(other.apparent_bytes), words.size(other.real_bytes)) for other in self.others),
+        ]
+        lines = words.table(("NAME", "HASH", "SIZE", "ON DISK", "SHARED"), rows, width)
+        if len(self.realizations) > len(rows):
+            lines.append(f"... and {words.count(len(self.realizations) - len(rows), 'smaller realization')}")
+        return lines + words.table(("TOTAL", "SIZE", "ON DISK"), totals, width)
 
 
 class _Found:

@@ -39,6 +39,7 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
+from stagedml.inspection.browse import catref, du, find, lsref, shell
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -84,7 +85,9 @@ __all__ = [
     "best",
     "bless",
     "borrow",
+    "catref",
     "current_store",
+    "du",
     "every",
     "exactly",
     "fetch_glue",
@@ -92,6 +95,7 @@ __all__ = [
     "fetchlocal",
     "fetchpypi",
     "fetchurl",
+    "find",
     "gc",
     "glue_files",
     "glue_mrpc",
@@ -101,6 +105,7 @@ __all__ = [
     "linkrref",
     "linkrrefs",
     "lrealize",
+    "lsref",
     "mklens",
     "mknode",
     "output",
@@ -116,6 +121,7 @@ __all__ = [
     "rmref",
     "rref2dref",
     "rref2path",
+    "shell",
     "stage",
     "store_initialize",
     "tryrealize",

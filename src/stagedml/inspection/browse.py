@@ -1,0 +1,268 @@
+"""Looking around in a store from Python: lists of names, texts, a shell in a folder, and a search.
+
+The first functions take a store; `lsref`, `catref`, `find`, `du` and `shell` are for sessions, look at the current one,
+and take a realization or a derivation as a session has it. None of them changes anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_dref, parse_rref
+from stagedml.errors import UsageError
+from stagedml.inspection.du import Usage, usage
+from stagedml.store.metadata import UnreadableMetadata
+from stagedml.store.objects import DamagedFile, NotInStore, Store
+
+if TYPE_CHECKING:
+    from stagedml.authoring.build import Build
+    from stagedml.authoring.pylightnix import RRef
+    from stagedml.authoring.stage import Stage
+
+logger = logging.getLogger(__name__)
+
+_MISSING = object()
+_FILLED_IN = re.compile(r"\{[^}]*\}")
+
+
+class NoSuchFile(UsageError):
+    """A realization holds no such file, or not of that kind."""
+
+    def __init__(self, ref: str, path: str, problem: str) -> None:
+        super().__init__(ref, path, problem)
+        self.ref, self.path, self.problem = ref, path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path!r} in {self.ref}: {self.problem}"
+
+
+def folder_of(store: Store, ref: RealizationRef | DerivationRef) -> Path:
+    """Where a realization or a derivation lies. Raises NotInStore."""
+    if isinstance(ref, RealizationRef):
+        return store.path(ref)
+    folder = store.layout.derivation(ref)
+    if not folder.is_dir():
+        raise NotInStore(str(ref), str(store.layout.storage))
+    return folder
+
+
+def listing(store: Store, ref: RealizationRef | DerivationRef, folder: str = "") -> list[str]:
+    """The names in a realization, or in a folder of it; of a derivation the hashes of its realizations.
+
+    Raises:
+        NotInStore: it is not there.
+        NoSuchFile: there is no such folder in it.
+    """
+    if isinstance(ref, DerivationRef):
+        folder_of(store, ref)
+        return sorted(one.rhash for one in store.realizations(ref))
+    place = _inside(store, ref, folder)
+    if not place.is_dir():
+        raise NoSuchFile(str(ref), folder, "there is no such folder; " + _there(store, ref))
+    return sorted(os.listdir(place))
+
+
+def text_of(store: Store, ref: RealizationRef, path: str) -> str:
+    """The text of a file of a realization.
+
+    Raises:
+        NotInStore: the realization is not there.
+        NoSuchFile: there is no such file in it, or it holds no text.
+    """
+    place = _inside(store, ref, path)
+    if not place.is_file():
+        raise NoSuchFile(str(ref), path, "there is no such file; " + _there(store, ref))
+    try:
+        return place.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise NoSuchFile(str(ref), path, f"holds no text; its bytes are in {place}") from None
+
+
+def _inside(store: Store, ref: RealizationRef, path: object) -> Path:
+    """A path in a realization, which leads nowhere else."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"{path!r} is no path; give one relative to the realization, such as 'metrics.json'")
+    given = os.fspath(path)
+    root = store.path(ref)
+    parts = PurePosixPath(given).parts if isinstance(given, str) else ("..",)
+    if "\0" in str(given) or ".." in parts or os.path.isabs(given):
+        raise NoSuchFile(str(ref), str(given), "give a path relative to the realization, without `..`")
+    place = root.joinpath(*parts)
+    if not place.resolve().is_relative_to(root.resolve()):
+        raise NoSuchFile(str(ref), str(given), "is a link that leads out of the realization")
+    return place
+
+
+def _there(store: Store, ref: RealizationRef) -> str:
+    return "there are: " + ", ".join(listing(store, ref))
+
+
+def open_shell(store: Store, ref: RealizationRef, command: Sequence[str] | None = None) -> int:
+    """Run the user's shell in a realization's folder, and wait for it; returns its exit code.
+
+    `STAGEDML_RREF` holds the reference there.
+
+    Args:
+        store: where the realization is.
+        ref: the realization.
+        command: a program and its arguments to run instead.
+
+    Raises:
+        NotInStore: it is not there.
+        UsageError: the program cannot be started.
+    """
+    return _run_in(store.path(ref), {"STAGEDML_RREF": str(ref)}, command)
+
+
+def _run_in(folder: Path, environment: Mapping[str, str], command: Sequence[str] | None) -> int:
+    words = list(command or [os.environ.get("SHELL") or "/bin/sh"])
+    try:
+        return subprocess.call(words, cwd=folder, env={**os.environ, **environment})
+    except OSError as error:
+        hint = "" if command else "; SHELL names the shell to start"
+        raise UsageError(f"{words[0]} cannot be started: {error.strerror}{hint}") from error
+
+
+def matching(store: Store, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> list[str]:
+    """The realizations of stages of a name with these values in their configs, the newest last.
+
+    Args:
+        store: where to look.
+        name: as a shell matches names: `bert-*`; default all.
+        parameters: fields of the config and their values.
+    """
+    wanted = dict(parameters or {})
+    found = []
+    for derivation in store.derivations():
+        if name is not None and not fnmatchcase(derivation.name, name):
+            continue
+        if wanted and not _has(store, derivation, wanted):
+            continue
+        found += [(_built(store, ref), str(ref)) for ref in store.realizations(derivation)]
+    return [rref for _, rref in sorted(found)]
+
+
+def _has(store: Store, derivation: DerivationRef, wanted: Mapping[str, Any]) -> bool:
+    """Whether a config holds these values; one that cannot be read holds none."""
+    try:
+        config = store.config(derivation)
+    except NotInStore:  # collected meanwhile
+        return False
+    except DamagedFile as error:
+        logger.warning("not searched: %s", error)
+        return False
+    return all(_is_equal(config.get(field, _MISSING), value) for field, value in wanted.items())
+
+
+def _is_equal(value: object, wanted: object) -> bool:
+    """As JSON values are equal: 1 is 1.0, and not true."""
+    return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def _built(store: Store, ref: RealizationRef) -> float:
+    try:
+        known = store.metadata(ref)
+    except UnreadableMetadata:
+        known = None
+    return known.started if known is not None else store.started(ref)
+
+
+# -- of the current store ----------------------------------------------------------------------------------------------
+
+
+def lsref(ref: str, folder: str = "") -> list[str]:
+    """The names in a realization of the current store, or in a folder of it; of a derivation, its realizations' hashes.
+
+    Raises:
+        NotInStore: it is not there.
+        NoSuchFile: there is no such folder in it.
+    """
+    return listing(_current_store(), _parsed(ref), folder)
+
+
+def catref(rref: str, path: str) -> str:
+    """The text of a file of a realization in the current store.
+
+    Args:
+        rref: the realization.
+        path: relative to it, such as `metrics.json`.
+
+    Raises:
+        NotInStore: the realization is not there.
+        NoSuchFile: there is no such file in it, or it holds no text.
+    """
+    return text_of(_current_store(), parse_rref(rref), path)
+
+
+def find(name: str | Stage[..., Any] | None = None, **parameters: Any) -> list[RRef]:
+    """The realizations in the current store of stages of a name with these parameters, the newest last.
+
+        find("bert-finetune-*", learning_rate=3e-5)
+
+    Args:
+        name: of the stage, as a shell matches names; or a stage, for all names that it can have; default any.
+        parameters: fields of the config and their values; an input is given by its derivation.
+    """
+    from stagedml.authoring.pylightnix import RRef
+    from stagedml.authoring.stage import Stage
+
+    if isinstance(name, Stage):
+        name = _FILLED_IN.sub("*", name.name_template)
+    given: object = name  # whoever checks no types passes other things, too
+    if given is not None and not isinstance(given, str):
+        raise UsageError(f"find({given!r}): give the name of a stage, such as 'bert-*', or what is decorated by @stage")
+    return [RRef(rref) for rref in matching(_current_store(), name, parameters)]
+
+
+def du(*rrefs: str) -> Usage:
+    """How much space these realizations of the current store take; default all, and what lies beside them.
+
+    Raises:
+        NotInStore: one of them is not there.
+    """
+    return usage(_current_store(), [parse_rref(rref) for rref in rrefs] or None)
+
+
+def shell(of: str | Build | None = None) -> int:
+    """Open the user's shell in a folder, and wait until it is left; returns its exit code.
+
+    Args:
+        of: a realization or a derivation in the current store; a build that was taken over with `repl_realize`;
+            default the folder of all.
+
+    Raises:
+        NotInStore: it is not there.
+        UsageError: there is no terminal, as in a notebook.
+    """
+    from stagedml.authoring.build import Build
+
+    environment: dict[str, str] = {}
+    if of is None:
+        folder = _current_store().layout.storage
+    elif isinstance(of, Build):
+        folder = of.outpath
+    else:
+        folder = folder_of(_current_store(), _parsed(of))
+        if is_rref(of):
+            environment["STAGEDML_RREF"] = of
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(f"a shell needs a terminal, and here is none; open one, and there: cd {folder}")
+    return _run_in(folder, environment, None)
+
+
+def _parsed(ref: str) -> RealizationRef | DerivationRef:
+    return parse_rref(ref) if is_rref(ref) else parse_dref(ref)
+
+
+def _current_store() -> Store:
+    from stagedml.authoring.session import current_store
+
+    return current_store()
