@@ -13,7 +13,7 @@ import pytest
 import stagedml
 from stagedml import Store, UsageError, catref, du, find, instantiate, lsref, realize, realize_many, rref2path, shell
 from stagedml.core.refs import parse_rref
-from stagedml.inspection.browse import NoSuchFile, listing, open_shell, text_of
+from stagedml.inspection.browse import NoSuchFile, listing, place_of, run_in, text_of
 from stagedml.store.objects import NotInStore
 from stagedml.testing import toys
 
@@ -75,7 +75,7 @@ def test_what_is_not_in_the_store_is_an_error_that_says_so(store: Store) -> None
         with pytest.raises(NotInStore):
             look(MISSING)
     with pytest.raises(NotInStore):
-        open_shell(store, parse_rref(MISSING))
+        place_of(store, parse_rref(MISSING), "text")
 
 
 def test_find_looks_for_names_and_values_and_gives_the_newest_last(store: Store) -> None:
@@ -137,7 +137,8 @@ def test_du_is_a_table_of_sizes(store: Store) -> None:
 def test_a_shell_runs_in_the_folder_and_knows_its_reference(store: Store, tmp_path: Path) -> None:
     rref = realize(instantiate(toys.text))
     said = tmp_path / "said"
-    code = open_shell(store, parse_rref(rref), ["sh", "-c", f'echo "$PWD $STAGEDML_RREF" > {said}; exit 3'])
+    command = ["sh", "-c", f'echo "$PWD $STAGEDML_RREF" > {said}; exit 3']
+    code = run_in(store.path(parse_rref(rref)), {"STAGEDML_RREF": rref}, command)
     assert code == 3
     assert said.read_text().split() == [rref2path(rref), rref]
     assert "STAGEDML_RREF" not in os.environ
@@ -147,7 +148,7 @@ def test_a_shell_that_cannot_be_started_is_named(store: Store, monkeypatch: pyte
     monkeypatch.setenv("SHELL", "/no/such/shell")
     rref = realize(instantiate(toys.text))
     with pytest.raises(UsageError, match="/no/such/shell cannot be started: No such file or directory; SHELL names"):
-        open_shell(store, parse_rref(rref))
+        run_in(store.path(parse_rref(rref)), {}, None)
 
 
 def test_without_a_terminal_shell_says_where_to_go(store: Store) -> None:

@@ -70,6 +70,8 @@ def run_copy(arguments: argparse.Namespace) -> int:
 
 def _tell(arguments: argparse.Namespace, imported: Imported) -> None:
     show(arguments, imported, lambda imported: imported.asked)
+    if arguments.json:
+        return
     there = f"; {_realizations(len(imported.present))} there already" if imported.present else ""
     print(f"{_realizations(len(imported.imported))}, {words.size(imported.size_bytes)}{there}", file=sys.stderr)
 

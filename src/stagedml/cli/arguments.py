@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+#: What stands for a realization; `inspection.selectors` has all of it.
+REF = (
+    "an rref, the start of its hash, a path or link into the store, or a stage's name, or the start of it, for the "
+    "latest; NAME~1 for the one before, NAME@best, NAME@best:METRIC, NAME@lowest:METRIC"
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line of `stagedml`."""
@@ -19,14 +25,18 @@ def parser() -> argparse.ArgumentParser:
     _collection(verbs)
     _space(verbs)
     _archives(verbs)
+    _machine(verbs)
     return top
 
 
-def _common(**defaults: object) -> argparse.ArgumentParser:
-    """The arguments that all verbs have."""
+def _common(*, json: bool = True, **defaults: object) -> argparse.ArgumentParser:
+    """The arguments that all verbs have; `--json` only those with a view."""
     common = argparse.ArgumentParser(add_help=False, **defaults)  # type: ignore[arg-type]
     common.add_argument("--root", help="the folder that holds the store (default: STAGEDML_ROOT or ~/_pylightnix)")
-    common.add_argument("--json", action="store_true", help="print JSON")
+    if json:
+        common.add_argument("--json", action="store_true", help="print JSON, of the form that `schema VERB` tells")
+    else:
+        common.set_defaults(json=False)
     common.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
     return common
 
@@ -36,13 +46,13 @@ class _Verbs:
 
     def __init__(self, top: argparse.ArgumentParser) -> None:
         self._verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-        self._common = _common()
+        self._common = {json: _common(json=json) for json in (True, False)}
 
-    def add(self, verb: str, text: str, more: str = "") -> argparse.ArgumentParser:
+    def add(self, verb: str, text: str, more: str = "", *, json: bool = True) -> argparse.ArgumentParser:
         """A verb; `text` says what it does in a list of verbs, and `more` follows where there is room for it."""
         description = f"{text[0].upper()}{text[1:]}. {more}".strip()
         return self._verbs.add_parser(
-            verb, parents=[self._common], allow_abbrev=False, help=text, description=description
+            verb, parents=[self._common[json]], allow_abbrev=False, help=text, description=description
         )
 
 
@@ -53,8 +63,13 @@ def _realizing(verbs: _Verbs) -> None:
         ("plan", "say what realize would do, and why"),
     ):
         sub = verbs.add(verb, text)
-        sub.add_argument("stage", help="a name from stagedml.stages.all, or MODULE:FUNCTION")
-        sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="VALUE or NAME=VALUE, in the stage's order")
+        sub.add_argument("stage", metavar="STAGE", help="a name of the catalogue, or enough of it; or MODULE:FUNCTION")
+        sub.add_argument(
+            "arguments",
+            nargs="*",
+            metavar="ARGUMENT",
+            help="VALUE or NAME=VALUE; NAME may be a parameter of the stage that comes out, STAGE.NAME of one inside",
+        )
         sub.add_argument("--force", action="store_true", help="rebuild the target even if it is there")
         if verb == "plan":
             continue
@@ -81,7 +96,7 @@ def _realizing(verbs: _Verbs) -> None:
         "build a stage again, apart, and say whether the result is the same",
         "It is realized first if need be. The exit code is 1 if it is different. The verdict is kept, as show tells.",
     )
-    sub.add_argument("stage", help="as of realize")
+    sub.add_argument("stage", metavar="STAGE", help="as of realize")
     sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--times", type=int, default=1, metavar="N", help="build it N times (default 1)")
     sub.add_argument("--rtol", type=float, metavar="X", help="relative tolerance of floating point numbers")
@@ -91,16 +106,40 @@ def _realizing(verbs: _Verbs) -> None:
         "retry",
         "run again the last realize that did not end well",
         "What was finished then is reused, and trainings go on from their checkpoints.",
+        json=False,
     )
 
 
 def _looking(verbs: _Verbs) -> None:
     """The verbs that tell what there is, and in what state."""
+    sub = verbs.add("stages", "list the catalogue, or tell what one stage takes")
+    sub.add_argument("stage", nargs="?", metavar="STAGE", help="as of realize; default all")
     sub = verbs.add("ls", "list realizations")
     sub.add_argument("name", nargs="?", help="only stages whose name contains this")
-    for verb, text in (("show", "show one realization"), ("path", "print a realization's folder")):
-        sub = verbs.add(verb, text)
-        sub.add_argument("ref", help="an rref or the start of its hash, a dref, or a stage's name for the latest one")
+    sub = verbs.add("show", "show one realization")
+    sub.add_argument("ref", metavar="REF", help=REF)
+    sub = verbs.add("path", "print a realization's folder, or the place of a file in it")
+    sub.add_argument("ref", metavar="REF", help="as of show")
+    sub.add_argument("file", nargs="?", metavar="FILE", help="a path in it, or a field of its config that is one")
+    sub = verbs.add("cat", "print a file of a realization", json=False)
+    sub.add_argument("ref", metavar="REF", help="as of show")
+    sub.add_argument("file", metavar="FILE", help="as of path")
+    sub = verbs.add(
+        "log",
+        "say what a build printed, or what happened in the last run",
+        "Of a stage whose last build failed or still runs, that build is meant.",
+    )
+    sub.add_argument("ref", nargs="?", metavar="REF", help="as of show; default the last run")
+    sub.add_argument("-f", "--follow", action="store_true", help="go on while it runs")
+    sub.add_argument("--runs", action="store_true", help="list the runs there were")
+    sub = verbs.add(
+        "shell",
+        "open a shell in a realization's folder, or run a command there",
+        "Of a stage whose last build failed, in what its builder left. The exit code is the shell's.",
+        json=False,
+    )
+    sub.add_argument("ref", metavar="REF", help="as of show")
+    sub.add_argument("command_line", nargs="*", metavar="COMMAND", help="instead of the shell; put -- before it")
     sub = verbs.add(
         "verify",
         "read what is in the store and say what is damaged",
@@ -131,7 +170,7 @@ def _asking(verbs: _Verbs) -> None:
         "The next realize adopts it, where its inputs hold the same contents, and why always says so.",
     )
     sub.add_argument("old", metavar="REF", help="as of show, or a dref")
-    sub.add_argument("stage", help="as of realize")
+    sub.add_argument("stage", metavar="STAGE", help="as of realize")
     sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
 
@@ -165,7 +204,7 @@ def _collection(verbs: _Verbs) -> None:
     again = [_common(argument_default=argparse.SUPPRESS)]  # before an action or after it, as one likes
     action = actions.add_parser("add", parents=again, help="link to a realization", description="Link to it.")
     action.add_argument("name", help="the link's path below the experiments folder, or /PATH or ./PATH anywhere")
-    action.add_argument("ref", help="as of show")
+    action.add_argument("ref", metavar="REF", help="as of show")
     action = actions.add_parser("rm", parents=again, help="remove a link", description="Remove a link.")
     action.add_argument("name", help="the link's path below the experiments folder")
     text = "no longer look for links in a folder"
@@ -177,7 +216,7 @@ def _collection(verbs: _Verbs) -> None:
         "say what keeps a realization",
         "Says by way of which others, too.",
     )
-    sub.add_argument("ref", help="as of show")
+    sub.add_argument("ref", metavar="REF", help="as of show")
 
 
 def _space(verbs: _Verbs) -> None:
@@ -221,3 +260,24 @@ def _archives(verbs: _Verbs) -> None:
     )
     sub.add_argument("refs", nargs="+", metavar="REF", help="as of show")
     sub.add_argument("--to", required=True, metavar="ROOT", help="the folder that holds the other store")
+
+
+def _machine(verbs: _Verbs) -> None:
+    """The verbs about this machine and this command line."""
+    sub = verbs.add("init", "make a store", "Others make it, too, when they need it.")
+    sub.add_argument("folder", nargs="?", metavar="FOLDER", help="as of --root")
+    verbs.add("config", "list the settings, and where each comes from")
+    verbs.add(
+        "doctor",
+        "look whether Python, packages, store, disk, links and mirrors are in order",
+        "The exit code is 1 if there is a problem.",
+    )
+    sub = verbs.add(
+        "completion",
+        "print what makes a shell complete verbs, stages and references",
+        'For bash and zsh: eval "$(stagedml completion bash)"; for fish: stagedml completion fish | source.',
+        json=False,
+    )
+    sub.add_argument("shell", choices=("bash", "zsh", "fish"))
+    sub = verbs.add("schema", "print the JSON schema of what a verb prints with --json", json=False)
+    sub.add_argument("of", nargs="?", metavar="VERB", help="default all")

@@ -1,4 +1,4 @@
-"""`stagedml ls`, `show` and `path`."""
+"""`stagedml ls` and `show`."""
 
 from __future__ import annotations
 
@@ -109,9 +109,3 @@ def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def run_path(arguments: argparse.Namespace) -> int:
-    store = _store(arguments)
-    show(arguments, views.Place(str(store.path(find(store, arguments.ref)))), lambda view: (view.path,))
-    return 0

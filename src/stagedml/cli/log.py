@@ -82,10 +82,10 @@ def _told(event: Mapping[str, Any]) -> str:
         case "waiting":
             return f"waiting for {event['owner']}"
         case "started":
-            return "building" + f" instance {event['instance']}" * (event["instance"] > 0)
+            return f"building instance {event['instance']}" if event["instance"] else "building"
         case "progress":
             done = f"{event['done']}/{event['total']}" if event["total"] else str(event["done"])
-            return " ".join(filter(None, (event["label"], done, event["unit"], event["note"])))
+            return " ".join(part for part in (event["label"], done, event["unit"], event["note"]) if part)
         case "message":
             return str(event["text"])
         case "finished":
@@ -95,7 +95,8 @@ def _told(event: Mapping[str, Any]) -> str:
         case "failed":
             return f"failed: {event['error']}"
         case "ended":
-            return "; ".join(filter(None, (str(event["how"]), event.get("error", "").partition("\n")[0])))
+            error = str(event.get("error", "")).partition("\n")[0]
+            return f"{event['how']}; {error}" if error else str(event["how"])
     return ""
 
 

@@ -24,21 +24,30 @@ EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 
 #: verb -> module of this package, and the function in it. What that needs is imported when it is asked for.
 _WHERE = {
     "bless": ("why", "run_bless"),
+    "cat": ("files", "run_cat"),
     "check": ("check", "run"),
+    "completion": ("complete", "run"),
+    "config": ("machine", "run_config"),
     "copy": ("archive", "run_copy"),
     "dedup": ("space", "run_dedup"),
     "diff": ("why", "run_diff"),
+    "doctor": ("machine", "run_doctor"),
     "du": ("space", "run_du"),
     "export": ("archive", "run_export"),
     "gc": ("gc", "run_gc"),
     "import": ("archive", "run_import"),
+    "init": ("machine", "run_init"),
+    "log": ("log", "run"),
     "ls": ("inspect", "run_ls"),
-    "path": ("inspect", "run_path"),
+    "path": ("files", "run_path"),
     "plan": ("realize", "run_plan"),
     "realize": ("realize", "run"),
     "retry": ("retry", "run"),
     "roots": ("gc", "run_roots"),
+    "schema": ("schema", "run"),
+    "shell": ("files", "run_shell"),
     "show": ("inspect", "run_show"),
+    "stages": ("stages", "run"),
     "verify": ("verify", "run"),
     "why": ("why", "run_why"),
     "why-alive": ("gc", "run_why_alive"),
@@ -80,7 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
-    arguments = parser().parse_args(argv)
+    top = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from stagedml.cli.complete import complete
+
+        complete(top)
+    arguments = top.parse_args(argv)
     arguments.command = ("stagedml", *(sys.argv[1:] if argv is None else argv))
     if arguments.verbose:
         import logging

@@ -74,18 +74,19 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
 
 
-def shortened(text: str, length: int) -> str:
-    """A text of at most that many characters, its middle left out if it is longer."""
+def shortened(text: str, length: int, *, at_end: bool = False) -> str:
+    """A text of at most that many characters, its middle or its end left out if it is longer."""
     if len(text) <= length:
         return text
-    end = max((length - 3) // 2, 0)
+    end = 0 if at_end else max((length - 3) // 2, 0)
     return f"{text[: length - 3 - end]}...{text[len(text) - end :]}" if length > 4 else text[:length]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     """Lines of aligned columns; none where there are no rows. Columns without any text are left out.
 
-    With a width, the widest columns give way until the lines fit, as far as they can: cells lose their middle.
+    With a width, the widest columns give way until the lines fit, as far as they can: cells lose their middle, those
+    of the last column their end.
     """
     if not rows:
         return []
@@ -97,5 +98,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
         while excess > 0 and widths[widest := max(used, key=lambda column: widths[column])] > _NARROWEST:
             widths[widest] -= 1
             excess -= 1
-        rows = [[shortened(cell, widths.get(column, 0)) for column, cell in enumerate(row)] for row in rows]
+        last = len(header) - 1
+        rows = [
+            [shortened(cell, widths.get(column, 0), at_end=column == last) for column, cell in enumerate(row)]
+            for row in rows
+        ]
     return ["  ".join(f"{row[column]:<{widths[column]}}" for column in used).rstrip() for row in (header, *rows)]

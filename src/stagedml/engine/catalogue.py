@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import shlex
+import sys
 import traceback
 import types
 import typing
@@ -200,11 +201,12 @@ def knows_stage(text: str, catalogue: str) -> bool:
 
 
 def _is_stage(value: object) -> bool:
-    """Whether something declares stages: a stage, or a function that is no tool of ours, such as `gc`."""
+    """Whether something declares stages: a stage, or a function that is no tool, such as `gc` or `typing.overload`."""
     if isinstance(value, Stage):
         return True
     module = getattr(value, "__module__", None) or ""
-    is_tool = module.startswith("stagedml.") and not module.startswith(("stagedml.stages.", "stagedml.testing."))
+    is_ours = module.startswith("stagedml.") and not module.startswith(("stagedml.stages.", "stagedml.testing."))
+    is_tool = is_ours or module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
     return inspect.isfunction(value) and not is_tool
 
 

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from stagedml.core import config as configs
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection.du import Usage, usage
@@ -86,6 +87,22 @@ def text_of(store: Store, ref: RealizationRef, path: str) -> str:
         raise NoSuchFile(str(ref), path, f"holds no text; its bytes are in {place}") from None
 
 
+def place_of(store: Store, ref: RealizationRef, name: str) -> Path:
+    """A file or folder of a realization: by its path in it, or by the field of the config that names it.
+
+    Raises:
+        NotInStore: the realization is not there.
+        NoSuchFile: there is no such file or folder in it.
+    """
+    outputs = configs.outputs_of(store.config(ref.derivation))
+    path, is_prefix = outputs.get(name, (name, False))
+    place = _inside(store, ref, path)
+    if is_prefix or os.path.lexists(place):
+        return place
+    fields = f"; its fields are {', '.join(outputs)}" if outputs else ""
+    raise NoSuchFile(str(ref), name, f"there is no such file; {_there(store, ref)}{fields}")
+
+
 def _inside(store: Store, ref: RealizationRef, path: object) -> Path:
     """A path in a realization, which leads nowhere else."""
     if not isinstance(path, (str, os.PathLike)):
@@ -105,24 +122,8 @@ def _there(store: Store, ref: RealizationRef) -> str:
     return "there are: " + ", ".join(listing(store, ref))
 
 
-def open_shell(store: Store, ref: RealizationRef, command: Sequence[str] | None = None) -> int:
-    """Run the user's shell in a realization's folder, and wait for it; returns its exit code.
-
-    `STAGEDML_RREF` holds the reference there.
-
-    Args:
-        store: where the realization is.
-        ref: the realization.
-        command: a program and its arguments to run instead.
-
-    Raises:
-        NotInStore: it is not there.
-        UsageError: the program cannot be started.
-    """
-    return _run_in(store.path(ref), {"STAGEDML_RREF": str(ref)}, command)
-
-
-def _run_in(folder: Path, environment: Mapping[str, str], command: Sequence[str] | None) -> int:
+def run_in(folder: Path, environment: Mapping[str, str], command: Sequence[str] | None) -> int:
+    """Run the user's shell, or a command, in a folder; returns its exit code. Raises UsageError if it cannot start."""
     words = list(command or [os.environ.get("SHELL") or "/bin/sh"])
     try:
         return subprocess.call(words, cwd=folder, env={**os.environ, **environment})
@@ -255,7 +256,7 @@ def shell(of: str | Build | None = None) -> int:
             environment["STAGEDML_RREF"] = of
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(f"a shell needs a terminal, and here is none; open one, and there: cd {folder}")
-    return _run_in(folder, environment, None)
+    return run_in(folder, environment, None)
 
 
 def _parsed(ref: str) -> RealizationRef | DerivationRef:

@@ -53,12 +53,14 @@ class BuildLog:
     Attributes:
         ref: the realization; of what is not published, the derivation.
         state: `built`, `adopted`, `failed`, `killed` or `running`.
+        folder: of the realization; of what is not published, the one that its builder fills or filled.
         path: the file that holds what it printed; "" where it had no process of its own.
         events: of the build, as of `RunLog`; none where its journal is gone.
     """
 
     ref: str
     state: str
+    folder: str
     path: str
     events: tuple[Mapping[str, Any], ...]
 
@@ -115,14 +117,11 @@ def log_of(store: Store, text: str) -> BuildLog:
     if unfinished is not None:
         return unfinished
     ref = find(store, text)
-    log = store.path(ref) / LOG_FOLDER / BUILD_LOG
-    events = _events_that_made(store, str(ref))
-    return BuildLog(str(ref), _how(store, str(ref)), str(log) if log.is_file() else "", events)
-
-
-def _how(store: Store, rref: str) -> str:
-    known = store.metadata(parse_rref(rref))
-    return "adopted" if known is not None and known.builds[-1].adopted else "built"
+    folder, known = store.path(ref), store.metadata(ref)
+    log = folder / LOG_FOLDER / BUILD_LOG
+    state = "adopted" if known is not None and known.builds[-1].adopted else "built"
+    path = str(log) if log.is_file() else ""
+    return BuildLog(str(ref), state, str(folder), path, _events_that_made(store, str(ref)))
 
 
 def _unfinished(store: Store, text: str) -> BuildLog | None:
@@ -142,7 +141,8 @@ def _unfinished(store: Store, text: str) -> BuildLog | None:
             failed = any(one["event"] == "failed" for one in own[own.index(started) :])
             state = "failed" if failed else RUNNING if state_of(events) == RUNNING else KILLED
             log = Path(started["outpath"]).with_name(BUILD_LOG)
-            return BuildLog(event["dref"], state, str(log) if log.is_file() else "", tuple(own))
+            path = str(log) if log.is_file() else ""
+            return BuildLog(event["dref"], state, started["outpath"], path, tuple(own))
     return None
 
 

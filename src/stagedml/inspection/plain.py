@@ -34,20 +34,23 @@ def as_json(view: Any) -> str:
     return json.dumps(plain(view), indent=2, default=str)
 
 
-def schema_of(view: Any) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what `as_json` makes of a type of views, such as `tuple[View, ...]`."""
+def schema_of(*views: Any) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what `as_json` makes of one of these types, such as `tuple[View, ...]`."""
     import msgspec
 
-    schema: dict[str, Any] = msgspec.json.schema(view)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_with_text_numbers(schema)}
+    found, definitions = msgspec.json.schema_components(views, ref_template="#/$defs/{name}")
+    schema = {**found[0]} if len(found) == 1 else {"anyOf": list(found)}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**dialect, **_as_printed({**schema, "$defs": definitions})}
 
 
-def _with_text_numbers(schema: Any) -> Any:
-    """A schema with what NaN and the infinities become."""
+def _as_printed(schema: Any) -> Any:
+    """A schema of a type as one of what `plain` makes of it: all fields are there, NaN and the infinities are texts."""
     if isinstance(schema, list):
-        return [_with_text_numbers(item) for item in schema]
+        return [_as_printed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if schema == {"type": "number"}:
         return {"anyOf": [schema, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
-    return {key: _with_text_numbers(value) for key, value in schema.items()}
+    fields = {"required": list(schema["properties"])} if isinstance(schema.get("properties"), dict) else {}
+    return {**{key: _as_printed(value) for key, value in schema.items()}, **fields}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class StageView:
         name: how it is called on the command line.
         is_composed: whether it is a function that composes stages.
         artifact: the type of what it makes, as it is written.
-        summary: the first line of its docstring.
+        summary: the first paragraph of its docstring.
         text: all of its docstring.
         parameters: in order.
         where: file and line.
@@ -76,7 +77,7 @@ def _view(name: str, function: Callable[..., Any]) -> StageView:
         name=name,
         is_composed=not is_stage,
         artifact=function.artifact.__name__ if isinstance(function, Stage) else _written(returned),
-        summary=text.partition("\n")[0],
+        summary=" ".join(text.partition("\n\n")[0].split()),
         text=text,
         parameters=tuple(_stage_parameters(function) if isinstance(function, Stage) else _parameters(function)),
         where=f"{code.co_filename}:{code.co_firstlineno}",
@@ -124,4 +125,5 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _written(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty or annotation == "":
         return ""
-    return annotation if isinstance(annotation, str) else schema.type_name(annotation)
+    written = annotation if isinstance(annotation, str) else schema.type_name(annotation)
+    return re.sub(r"\b[\w.]+\.(?=\w)", "", written)  # without modules

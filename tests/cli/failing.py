@@ -1,0 +1,14 @@
+"""A stage whose builder fails."""
+
+from __future__ import annotations
+
+from stagedml.authoring.build import Build
+from stagedml.authoring.pylightnix import RefPath
+from stagedml.authoring.stage import output, stage
+from stagedml.testing.toys import Text
+
+
+@stage(Text, name="failing")
+def failing(build: Build, *, text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text("half of it")
+    raise RuntimeError("no luck")
