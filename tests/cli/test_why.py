@@ -12,7 +12,7 @@ import pytest
 from stagedml import Build, RefPath, instantiate, output, realize, rref2dref, stage, using_store
 from stagedml.cli.main import EXIT_FAILED, EXIT_USAGE, main
 from stagedml.cli.why import diff_lines, why_lines
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import parse_rref
 from stagedml.inspection.compare import Changed, ChangedCode, Comparison
 from stagedml.inspection.why import Event, Why

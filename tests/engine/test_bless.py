@@ -32,7 +32,8 @@ from stagedml import (
     using_store,
     why,
 )
-from stagedml.core.plan import Cause, Verdict
+from stagedml.core.plan import Verdict
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import InvalidReference, parse_dref, parse_rref
 from stagedml.engine.blessing import CannotBless
 from stagedml.engine.events import Observer

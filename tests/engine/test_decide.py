@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stagedml.core.adoption import is_key, key_of, template_of
 from stagedml.core.matchers import Best, Candidate, Every, Exactly, Latest, Matcher
-from stagedml.core.plan import Cause, decide
+from stagedml.core.plan import decide
+from stagedml.core.reasons import Cause
 
 DREFS = [f"dref:{digit * 32}-x" for digit in "0123"]
 #: What inputs hold: the content digests of their realizations.

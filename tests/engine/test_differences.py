@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from stagedml.core import differences, fingerprint
 from stagedml.core.code import Code, Unit
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 
 A, B, C = (f"dref:{digit * 32}-{name}" for digit, name in (("1", "words"), ("2", "words"), ("3", "upper")))
 

@@ -26,7 +26,8 @@ from stagedml import (
     stage,
     using_store,
 )
-from stagedml.core.plan import Cause, Plan, Verdict
+from stagedml.core.plan import Plan, Verdict
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import parse_rref
 from stagedml.engine.console import plan_lines
 from stagedml.settings import read_settings

@@ -48,7 +48,7 @@ from stagedml import (
 from stagedml.authoring.build import MissingOutputs, derive_seed
 from stagedml.cli.why import why_lines
 from stagedml.core.matchers import MetricMissing
-from stagedml.core.plan import Cause
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import parse_rref
 from stagedml.engine import repl
 from stagedml.engine.events import Observer

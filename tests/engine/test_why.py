@@ -34,7 +34,7 @@ from stagedml import (
     stage,
     why,
 )
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import parse_rref
 from stagedml.inspection.why import Why
 from stagedml.stages.fetch import fetchlocal, fetchurl

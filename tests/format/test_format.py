@@ -26,7 +26,7 @@ from stagedml.authoring.build import derive_seed
 from stagedml.authoring.stage import OwnRealizer
 from stagedml.core import adoption, fingerprint
 from stagedml.core import config as configs
-from stagedml.core.plan import Cause
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import parse_rref
 from stagedml.settings import read_settings
 from stagedml.store import hashing

@@ -31,7 +31,7 @@ from stagedml import (
     stage,
     using_store,
 )
-from stagedml.core.plan import Cause
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.failures import BuildFailed
 from stagedml.settings import read_settings

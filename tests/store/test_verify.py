@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from stagedml import Build, RefPath, RRef, instantiate, output, plan, realize, stage, using_store
-from stagedml.core.plan import Cause, Verdict
+from stagedml.core.plan import Verdict
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import parse_rref
 from stagedml.errors import StoreError
 from stagedml.settings import read_settings

@@ -11,21 +11,19 @@ REF = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of `stagedml`."""
+def parser(verb: str = "") -> argparse.ArgumentParser:
+    """The command line of `stagedml`; of a verb's own arguments no more than that and its like, if it is one."""
     top = argparse.ArgumentParser(
         allow_abbrev=False,
         prog="stagedml",
         description="Datasets, preprocessors and models as content-addressed stages.",
+        epilog="Exit codes: 0 done; 1 a build or the store failed, or something was found wrong; 2 wrong usage; "
+        "3 something could not be fetched; 130 interrupted; 143 terminated.",
     )
     verbs = _Verbs(top)
-    _realizing(verbs)
-    _looking(verbs)
-    _asking(verbs)
-    _collection(verbs)
-    _space(verbs)
-    _archives(verbs)
-    _machine(verbs)
+    for group, names in _GROUPS.items():
+        if verb in names or not any(verb in others for others in _GROUPS.values()):
+            group(verbs)
     return top
 
 
@@ -45,7 +43,7 @@ class _Verbs:
     """The verbs of a command line, each with the arguments that all have."""
 
     def __init__(self, top: argparse.ArgumentParser) -> None:
-        self._verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+        self._verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", prog="stagedml")
         self._common = {json: _common(json=json) for json in (True, False)}
 
     def add(self, verb: str, text: str, more: str = "", *, json: bool = True) -> argparse.ArgumentParser:
@@ -281,3 +279,15 @@ def _machine(verbs: _Verbs) -> None:
     sub.add_argument("shell", choices=("bash", "zsh", "fish"))
     sub = verbs.add("schema", "print the JSON schema of what a verb prints with --json", json=False)
     sub.add_argument("of", nargs="?", metavar="VERB", help="default all")
+
+
+#: The verbs that are declared together, in the order in which they are listed.
+_GROUPS = {
+    _realizing: ("realize", "plan", "check", "retry"),
+    _looking: ("stages", "ls", "show", "path", "cat", "log", "shell", "verify"),
+    _asking: ("why", "diff", "bless"),
+    _collection: ("gc", "roots", "why-alive"),
+    _space: ("du", "dedup"),
+    _archives: ("export", "import", "copy"),
+    _machine: ("init", "config", "doctor", "completion", "schema"),
+}

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell and end the process."""
     _attach(parser)
-    argcomplete.autocomplete(parser)
+    argcomplete.autocomplete(parser, always_complete_options=False)
 
 
 def _attach(parser: argparse.ArgumentParser) -> None:

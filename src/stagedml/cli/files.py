@@ -51,7 +51,7 @@ def run_shell(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{log.ref}: what its builder wrote is gone; realize it again")
     published = log.state in ("built", "adopted")
     if arguments.command_line is None:
-        told = "its files are read-only" if published else f"a build that {log.state}; nothing here is published"
+        told = "its files are read-only" if published else f"of a build that is {log.state}, nothing is published"
         print(f"{log.folder}: {told}; `exit` leads back", file=sys.stderr)
     return run_in(
         Path(log.folder), {"STAGEDML_RREF" if published else "STAGEDML_DREF": log.ref}, arguments.command_line

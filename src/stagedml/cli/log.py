@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace, run: RunLog) -> None:
             _say(event_line(event))
         seen = len(events)
     if state != "done" and not arguments.json:
-        print(f"this run {'still goes on' if state == logs.RUNNING else f'was {state}'}", file=sys.stderr)
+        print(f"this run {_ended(state)}", file=sys.stderr)
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -112,7 +112,7 @@ def _build(arguments: argparse.Namespace, store: Store, log: BuildLog) -> None:
     if not log.path:
         print("it ran in the session's process, which got what it printed", file=sys.stderr)
     if log.state not in ("built", "adopted"):
-        print(f"this build {'still runs' if log.state == logs.RUNNING else f'was {log.state}'}", file=sys.stderr)
+        print(f"this build {_ended(log.state)}", file=sys.stderr)
 
 
 def _build_lines(log: BuildLog, *, is_followed: bool) -> Iterator[str]:
@@ -147,6 +147,10 @@ def _copied(path: str, start: int) -> int:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
     return start + len(text)
+
+
+def _ended(state: str) -> str:
+    return {logs.RUNNING: "still goes on", "failed": "failed"}.get(state, f"was {state}")
 
 
 def _say(line: str) -> None:

@@ -38,7 +38,7 @@ _WHERE = {
     "import": ("archive", "run_import"),
     "init": ("machine", "run_init"),
     "log": ("log", "run"),
-    "ls": ("inspect", "run_ls"),
+    "ls": ("ls", "run"),
     "path": ("files", "run_path"),
     "plan": ("realize", "run_plan"),
     "realize": ("realize", "run"),
@@ -46,7 +46,7 @@ _WHERE = {
     "roots": ("gc", "run_roots"),
     "schema": ("schema", "run"),
     "shell": ("files", "run_shell"),
-    "show": ("inspect", "run_show"),
+    "show": ("show", "run"),
     "stages": ("stages", "run"),
     "verify": ("verify", "run"),
     "why": ("why", "run_why"),
@@ -89,13 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
-    top = parser()
+    argv = sys.argv[1:] if argv is None else argv
+    top = parser(argv[0] if argv else "")
     if "_ARGCOMPLETE" in os.environ:
         from stagedml.cli.complete import complete
 
         complete(top)
     arguments = top.parse_args(argv)
-    arguments.command = ("stagedml", *(sys.argv[1:] if argv is None else argv))
+    arguments.command = ("stagedml", *argv)
     if arguments.verbose:
         import logging
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO, TypeVar
@@ -47,7 +46,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def width() -> int | None:
     """How many characters of a line standard output shows; None where it is no terminal, and shows all."""
-    return shutil.get_terminal_size((80, 24)).columns if _is_terminal(sys.stdout) else None
+    if not _is_terminal(sys.stdout):
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(sys.stdout.fileno()).columns
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:

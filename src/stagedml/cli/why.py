@@ -14,7 +14,7 @@ from typing import Any
 from stagedml.authoring.session import store_initialize
 from stagedml.cli.output import show, styled, width, with_verdict
 from stagedml.core import differences, words
-from stagedml.core.plan import Cause
+from stagedml.core.reasons import Cause
 from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared, knows_stage

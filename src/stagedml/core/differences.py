@@ -14,7 +14,7 @@ from typing import Any
 from stagedml.core import fingerprint
 from stagedml.core.code import Code, Unit
 from stagedml.core.config import SELF, is_self_path
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import is_dref, parse_dref
 
 #: Where in `own_fields` the code stands, and how the names of packages begin there. No parameter is called so.

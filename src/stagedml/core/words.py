@@ -95,7 +95,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
     widths = {column: max(len(row[column]) for row in (header, *rows)) for column in used}
     if width is not None:
         excess = sum(widths.values()) + 2 * (len(used) - 1) - width
-        while excess > 0 and widths[widest := max(used, key=lambda column: widths[column])] > _NARROWEST:
+        prose = len(header) - 1 if not header[-1] else None  # gives way first
+
+        def breadth(column: int) -> int:
+            return widths[column] * (2 if column == prose else 1)
+
+        while excess > 0 and widths[widest := max(used, key=breadth)] > _NARROWEST:
             widths[widest] -= 1
             excess -= 1
         last = len(header) - 1

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from stagedml.core import words
-from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
+from stagedml.core.plan import Plan, PlanStep, Verdict
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.events import Observer
 

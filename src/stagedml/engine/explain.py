@@ -11,7 +11,7 @@ from typing import Any
 from stagedml.core import differences
 from stagedml.core.code import Code
 from stagedml.core.config import Config
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_folder
 from stagedml.store.metadata import Metadata, UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store

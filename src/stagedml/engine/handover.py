@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stagedml.authoring.build import Build, BuildListener, check_outputs, mark_start, mark_stop
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import parse_dref
 from stagedml.engine.records import record_of, user_name
 from stagedml.engine.task import Task

@@ -10,7 +10,8 @@ from stagedml.authoring.stage import OwnRealizer
 from stagedml.core import plan as plans
 from stagedml.core.adoption import Template, key_of, template_of
 from stagedml.core.config import Config, inputs_of
-from stagedml.core.plan import Cause, Decision, PlanStep, Reason, Verdict
+from stagedml.core.plan import Decision, PlanStep, Verdict
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.explain import Explainer, Explanation, latest_realization, seconds_of
 from stagedml.engine.nodes import Node

@@ -14,7 +14,8 @@ from stagedml.authoring.realized import MustBeThere, stage_behind
 from stagedml.authoring.session import Storage, store_of
 from stagedml.authoring.stage import OwnRealizer, Stage, StageRealizer
 from stagedml.core import config as configs
-from stagedml.core.plan import Cause, Plan, PlanStep, Reason, Verdict
+from stagedml.core.plan import Plan, PlanStep, Verdict
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import is_dref, parse_dref, parse_rref
 from stagedml.engine.console import default_observer
 from stagedml.engine.events import Observer

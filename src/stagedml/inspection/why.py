@@ -8,7 +8,8 @@ from typing import Any
 
 from stagedml.core import config as configs
 from stagedml.core import differences
-from stagedml.core.plan import Cause, PlanStep, Reason, Verdict
+from stagedml.core.plan import PlanStep, Verdict
+from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, prepare

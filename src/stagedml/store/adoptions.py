@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import uuid
 from collections.abc import Collection
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def _offer(store: Store, ref: RealizationRef, build: BuildRecord, place: str) ->
         _link(str(ref), place)
         return
     if offered(store, build.key, build.instance) is None:
-        temporary = f"{place}.{uuid.uuid4().hex[:8]}.tmp"
+        temporary = f"{place}.{atomic.unique(4)}.tmp"
         os.symlink(str(ref), temporary)
         try:
             os.replace(temporary, place)

@@ -15,7 +15,6 @@ import errno
 import json
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -265,7 +264,7 @@ def _difference(expected: Iterable[Entry], found: Iterable[Entry]) -> tuple[str,
 @contextlib.contextmanager
 def arriving(store: Store, blame: Blame) -> Iterator[Arrivals]:
     """A scratch folder for what arrives, which is gone after the block; a lock keeps it until then."""
-    name = f"{_SCRATCH}{uuid.uuid4().hex}"
+    name = f"{_SCRATCH}{atomic.unique()}"
     folder = store.layout.scratch / name
     with contextlib.ExitStack() as held:
         with store.own_errors():

@@ -12,7 +12,6 @@ import errno
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,9 +20,14 @@ _REACHABLE_PATH_BYTES = 3_800
 _COPY_BYTES = 1 << 20
 
 
+def unique(count: int = 16) -> str:
+    """A name that nobody else has: so many random bytes, as hexadecimal digits."""
+    return os.urandom(count).hex()
+
+
 def write_file(path: str | Path, text: str, *, durable: bool, mode: int = 0o644) -> None:
     """Write a small file whole or not at all; an existing one is replaced."""
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = f"{path}.{unique(4)}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
@@ -181,7 +185,7 @@ def _remove_files(folder: str) -> list[os.DirEntry[str]]:
 
 def _lifted(item: os.DirEntry[str], top: str) -> str:
     """Move a folder whose contents may be too deep to be named to the top of its tree; returns where it is now."""
-    name = uuid.uuid4().hex
+    name = unique()
     parent = os.open(os.path.dirname(item.path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.chmod(item.name, 0o700, dir_fd=parent)

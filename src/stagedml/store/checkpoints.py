@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +34,7 @@ def slot(folder: Path, way: Mapping[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(way, sort_keys=True, default=repr).encode()).hexdigest()[:16]
     found = folder / digest
     found.mkdir(parents=True, exist_ok=True)
-    noted = {"started": time.time(), "host": socket.gethostname(), "process": os.getpid(), "slot": digest}
+    noted = {"started": time.time(), "host": os.uname().nodename, "process": os.getpid(), "slot": digest}
     with open(folder / _ATTEMPTS, "a", encoding="utf-8") as file:
         file.write("\n" + json.dumps(noted))  # the line before may have been cut off by a crash
     return found

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from stagedml.core.refs import DerivationRef, RealizationRef
 from stagedml.errors import StoreError, UsageError
-from stagedml.store import adoptions, blessings, live
+from stagedml.store import adoptions, atomic, blessings, live
 from stagedml.store.gc import GcPlan, plan_gc
 from stagedml.store.layout import Layout
 from stagedml.store.leftovers import Leftover, apart, remove_path, sweep, sweep_locks, unlink_if_there
@@ -130,7 +129,7 @@ def _set_apart(layout: Layout, rrefs: Collection[str], drefs: Iterable[str]) -> 
     """
     storage, metadata = os.fspath(layout.storage), os.fspath(layout.metadata)
     pins = pins_of(layout)
-    mark = f"{uuid.uuid4().hex[:8]}.tmp"
+    mark = f"{atomic.unique(4)}.tmp"
     trash: list[str] = []
 
     def rename(path: str, to: str) -> None:

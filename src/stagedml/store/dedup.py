@@ -25,7 +25,6 @@ import contextlib
 import errno
 import os
 import stat
-import uuid
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -319,7 +318,7 @@ class _Linking:
     """One run: what was done so far, and where it works."""
 
     def __init__(self, store: Store, skipped: list[Skipped]) -> None:
-        self.entry = store.layout.scratch / f"{LINKING}{uuid.uuid4().hex}"
+        self.entry = store.layout.scratch / f"{LINKING}{atomic.unique()}"
         self._store = store
         self._storage = os.fspath(store.layout.storage)
         self._note = self.entry / LINKING_NOTE

@@ -22,7 +22,6 @@ import errno
 import functools
 import os
 import stat
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 from queue import SimpleQueue
@@ -297,7 +296,7 @@ class _Found:
         for inode, paths in self._linked.items():
             if len(paths) < self._links[inode] and inode not in shared:
                 for path in paths:
-                    copied = f"{self.top}/{uuid.uuid4().hex}.tmp"
+                    copied = f"{self.top}/{atomic.unique()}.tmp"
                     atomic.copy_file(path, copied)
                     os.replace(copied, path)
 

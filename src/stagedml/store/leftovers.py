@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +111,7 @@ def changed(path: Path) -> float:
 def apart(path: str) -> str:
     """Give a leftover a name of its own; returns it."""
     folder, name = os.path.split(path)
-    apart = f"{folder}/{name[:64]}.{uuid.uuid4().hex[:8]}.tmp"
+    apart = f"{folder}/{name[:64]}.{atomic.unique(4)}.tmp"
     os.rename(path, apart)
     return apart
 

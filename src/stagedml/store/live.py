@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import threading
-import uuid
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stagedml.store import locks
+from stagedml.store import atomic, locks
 
 
 class Claims:
@@ -42,7 +40,7 @@ class Claims:
             if not new:
                 return
             if self._descriptor is None:
-                path = self._folder / f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+                path = self._folder / f"{os.uname().nodename[:60]}-{os.getpid()}-{atomic.unique(4)}"
                 self._descriptor = os.open(
                     path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
                 )
@@ -80,7 +78,7 @@ def claimed(folder: Path) -> Iterator[tuple[str, str]]:
     for path in _files(folder):
         if locks.is_held(path):
             process = path.name.rpartition("-")[0]
-            if process == f"{socket.gethostname()[:60]}-{os.getpid()}":
+            if process == f"{os.uname().nodename[:60]}-{os.getpid()}":
                 process = "this process"
             with contextlib.suppress(FileNotFoundError):
                 for line in path.read_text(errors="replace").splitlines():

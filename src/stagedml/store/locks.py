@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import functools
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -196,7 +195,7 @@ def _sign(descriptor: int) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _host() -> str:
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def _names(path: str | Path, descriptor: int) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stagedml.core.plan import Cause, Reason
+from stagedml.core.reasons import Cause, Reason
 from stagedml.errors import StoreError
 from stagedml.store import atomic
 from stagedml.store.hashing import Entry

@@ -16,7 +16,6 @@ import os
 import stat
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -392,7 +391,7 @@ class Store:
                 for folder in map(os.path.dirname, (shared, path)):
                     os.makedirs(folder, exist_ok=True)
                 if not self._linked(shared, path):
-                    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+                    temporary = f"{path}.{atomic.unique(4)}.tmp"
                     atomic.write_new_file(temporary, known.to_text().encode())
                     try:
                         with contextlib.suppress(FileExistsError):  # another process was quicker

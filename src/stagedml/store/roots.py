@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +22,7 @@ from blake3 import blake3
 
 from stagedml.core.refs import RealizationRef, is_folder, is_rhash, parse_folder
 from stagedml.errors import StoreError, UsageError
+from stagedml.store import atomic
 from stagedml.store.layout import Layout
 from stagedml.store.objects import Store
 
@@ -244,7 +244,7 @@ def _symlink(target: Path, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise CannotLink(str(path), "a part of the path is no folder; choose another name") from None
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
+    temporary = f"{path}.{atomic.unique(4)}{_TEMPORARY}"
     os.symlink(target, temporary)
     try:
         os.replace(temporary, path)

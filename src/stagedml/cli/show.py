@@ -1,4 +1,4 @@
-"""`stagedml ls` and `show`."""
+"""`stagedml show`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stagedml.cli.output import show, styled, table
+from stagedml.cli.output import show, styled
 from stagedml.core import words
+from stagedml.core.config import is_ref_path
+from stagedml.core.refs import parse_dref
 from stagedml.engine.console import told
 from stagedml.inspection import views
 from stagedml.inspection.selectors import find
@@ -20,32 +22,8 @@ from stagedml.store.metadata import BuildRecord
 from stagedml.store.objects import Store
 
 
-def _store(arguments: argparse.Namespace) -> Store:
-    return Store.open(read_settings(root=arguments.root), create=False)
-
-
 def _ago(moment: float | None) -> str:
     return words.ago(None if moment is None else time.time() - moment)
-
-
-def run_ls(arguments: argparse.Namespace) -> int:
-    show(arguments, tuple(views.ls(_store(arguments), arguments.name)), _ls_lines)
-    return 0
-
-
-def _ls_lines(lines: tuple[views.RealizationLine, ...]) -> list[str]:
-    hashes = views.short_hashes([line.rref for line in lines])
-    rows = [
-        (
-            line.name,
-            hashes[line.rref],
-            _ago(line.built),
-            words.size(line.size_bytes),
-            ",".join(map(str, line.instances)) if line.instances not in ((), (0,)) else "",
-        )
-        for line in lines
-    ]
-    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows)
 
 
 def _used(resources: Mapping[str, float]) -> str:
@@ -56,13 +34,13 @@ def _used(resources: Mapping[str, float]) -> str:
     return ", ".join(told)
 
 
-def run_show(arguments: argparse.Namespace) -> int:
-    store = _store(arguments)
-    show(arguments, views.show(store, find(store, arguments.ref)), _show_lines)
+def run(arguments: argparse.Namespace) -> int:
+    store = Store.open(read_settings(root=arguments.root), create=False)
+    show(arguments, views.show(store, find(store, arguments.ref)), _lines)
     return 0
 
 
-def _show_lines(view: views.RealizationView) -> Iterator[str]:
+def _lines(view: views.RealizationView) -> Iterator[str]:
     yield styled(view.rref, "bold")
     yield f"path      {view.path}"
     if view.content:
@@ -74,7 +52,9 @@ def _show_lines(view: views.RealizationView) -> Iterator[str]:
         yield f"log       {log}"
     for check in view.checks:
         yield f"checked   {_ago(check.at)}, {words.count(check.times, 'rebuild')}: {check.told}"
-    fields = [(name, _text(value)) for name, value in view.config.items() if name not in ("name", "stagedml")]
+    fields = [
+        (name, _text(value, view.dref)) for name, value in view.config.items() if name not in ("name", "stagedml")
+    ]
     yield from _section("config", fields)
     yield from _section("metrics", [(name, f"{value:.6g}") for name, value in view.metrics.items()])
     yield styled("inputs" if view.inputs else "no inputs", "bold")
@@ -107,5 +87,9 @@ def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield from (f"  {name}: {words.printable(text)}" for name, text in rows)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, dref: str) -> str:
+    """A value of a config; a path of an output without the reference that it begins with."""
+    if is_ref_path(value):
+        own = value[0] == dref
+        return "/".join(value[1:] if own else [parse_dref(value[0]).name, *value[1:]])
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,33 @@
+"""`stagedml ls`, which is asked most often: nothing is imported here that it does not need."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from stagedml.cli.output import show, table
+from stagedml.core import words
+from stagedml.inspection import views
+from stagedml.settings import read_settings
+from stagedml.store.objects import Store
+
+
+def run(arguments: argparse.Namespace) -> int:
+    store = Store.open(read_settings(root=arguments.root), create=False)
+    show(arguments, tuple(views.ls(store, arguments.name)), _lines)
+    return 0
+
+
+def _lines(lines: tuple[views.RealizationLine, ...]) -> list[str]:
+    hashes = views.short_hashes([line.rref for line in lines])
+    rows = [
+        (
+            line.name,
+            hashes[line.rref],
+            words.ago(None if line.built is None else time.time() - line.built),
+            words.size(line.size_bytes),
+            ",".join(map(str, line.instances)) if line.instances not in ((), (0,)) else "",
+        )
+        for line in lines
+    ]
+    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows)

@@ -1,0 +1,90 @@
+"""How results look: colour only on a terminal, as wide as it is; and logs that are followed while they grow."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from cli.conftest import Run
+
+TOYS = "stagedml.testing.toys"
+
+
+def on_terminal(root: str, *arguments: str, columns: int = 80, environment: dict[str, str] | None = None) -> str:
+    """What a verb shows on a terminal."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "stagedml.cli.main", *arguments],
+        env={**os.environ, "STAGEDML_ROOT": root, "TERM": "xterm", **(environment or {})},
+        dimensions=(50, columns),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect(pexpect.EOF)
+    shown: str = child.before
+    return shown.replace("\r\n", "\n")
+
+
+@pytest.fixture
+def filled(run: Run, root: str) -> str:
+    assert run("realize", f"{TOYS}:all_counted")[0] == 0
+    long = "a-name-that-goes-on-and-on-" * 6
+    assert run("realize", f"{TOYS}:node", f"label={long}end", "inputs=[]")[0] == 0
+    return root
+
+
+def test_there_is_colour_on_a_terminal(filled: str) -> None:
+    assert "\033[33mbuild\033[0m" in on_terminal(filled, "plan", f"{TOYS}:all_counted", "other")
+    assert "\033[1m" in on_terminal(filled, "ls").splitlines()[0]
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_there_is_none_where_it_is_not_wanted(filled: str, environment: dict[str, str]) -> None:
+    for arguments in (["plan", f"{TOYS}:all_counted", "other"], ["ls"], ["show", "count"], ["why", "count"]):
+        assert "\033[" not in on_terminal(filled, *arguments, environment=environment)
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_tables_are_no_wider_than_the_terminal(filled: str, columns: int) -> None:
+    for arguments in (["ls"], ["du"], ["stages"], ["log", "--runs"], ["why", "count"]):
+        lines = on_terminal(filled, *arguments, columns=columns, environment={"NO_COLOR": "1"}).splitlines()
+        assert max(map(len, lines)) <= columns, arguments
+
+
+def test_nothing_is_cut_in_a_pipe(run: Run, filled: str) -> None:
+    _, out, _ = run("ls")
+    assert "on-and-on-end" in out
+    assert "..." not in out
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_log_is_followed_until_the_build_is_over(run: Run, root: str, tmp_path: Path, jobs: str) -> None:
+    gate = tmp_path / "gate"
+    blocking = [f"{TOYS}:blocking", f"gate={gate}", "--jobs", jobs]
+    builder = pexpect.spawn(
+        sys.executable,
+        ["-m", "stagedml.cli.main", "realize", *blocking],
+        env={**os.environ, "STAGEDML_ROOT": root},
+        encoding="utf-8",
+        timeout=60,
+    )
+    builder.expect("blocking")
+    opening = threading.Timer(1.0, gate.touch)
+    opening.start()
+    code, out, err = 1, "", "is not in the store"
+    while "is not" in err or "nothing was built" in err:  # until it has begun
+        code, out, err = run("log", "blocking", "-f")
+    builder.expect(pexpect.EOF)
+    opening.join()
+    assert code == 0
+    if jobs == "1":
+        assert "done in" in out
+        assert "it ran in the session's process" in err
+    code, out, err = run("log", "-f")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].endswith("done")
