@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from stagedml.errors import StagedmlError as StagedmlError
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
+    from stagedml.inspection.curves import curves as curves
+    from stagedml.inspection.graph import depgraph as depgraph
     from stagedml.inspection.why import why as why
     from stagedml.stages.fetch import fetchfolder as fetchfolder
     from stagedml.stages.fetch import fetchlocal as fetchlocal
@@ -114,6 +116,8 @@ _WHERE = {
         "repl_rrefs",
     ),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
+    "stagedml.inspection.curves": ("curves",),
+    "stagedml.inspection.graph": ("depgraph",),
     "stagedml.inspection.why": ("why",),
     "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),
     "stagedml.store.gc": ("Policy",),

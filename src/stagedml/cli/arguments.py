@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     _realizing(verbs)
     _looking(verbs)
     _asking(verbs)
+    _drawing(verbs)
     _collection(verbs)
     _space(verbs)
     _archives(verbs)
@@ -134,6 +135,19 @@ def _asking(verbs: _Verbs) -> None:
     sub.add_argument("stage", help="as of realize")
     sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
+
+
+def _drawing(verbs: _Verbs) -> None:
+    """The verbs that draw."""
+    sub = verbs.add(
+        "tree",
+        "show what a realization rests on, or what a stage would",
+        "Its inputs stand below it, each with its own below; of a stage and its arguments, with what realize would do.",
+    )
+    sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
+    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("--depth", type=int, metavar="N", help="show N levels of inputs")
+    sub.add_argument("--svg", metavar="FILE", help="draw it to a file instead: .svg, .png, or .dot for Graphviz")
 
 
 def _collection(verbs: _Verbs) -> None:

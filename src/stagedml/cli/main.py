@@ -39,6 +39,7 @@ _WHERE = {
     "retry": ("retry", "run"),
     "roots": ("gc", "run_roots"),
     "show": ("inspect", "run_show"),
+    "tree": ("pictures", "run_tree"),
     "verify": ("verify", "run"),
     "why": ("why", "run_why"),
     "why-alive": ("gc", "run_why_alive"),

@@ -39,6 +39,8 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
+from stagedml.inspection.curves import curves
+from stagedml.inspection.graph import depgraph
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -85,6 +87,8 @@ __all__ = [
     "bless",
     "borrow",
     "current_store",
+    "curves",
+    "depgraph",
     "every",
     "exactly",
     "fetch_glue",
