@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inspection.event_files import write_events
 from stagedml.cli.main import EXIT_FAILED, EXIT_USAGE, main
 from stagedml.inspection.tree import SEEN
 
@@ -99,4 +100,75 @@ def test_tree_says_what_is_wrong(
     made(capsys, root, TOYS, "one")
     found, out, err = run(capsys, "tree", "--root", root, *arguments)
     assert (found, out) == (code, "")
+    assert complaint in err
+
+
+# -- plot -------------------------------------------------------------------------------------------------------------
+
+
+SAMPLE = "stagedml.testing.toys:sample"
+
+
+def test_plot_writes_results_to_a_file_and_says_where(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
+) -> None:
+    one, two = (made(capsys, root, SAMPLE, f"seed={seed}") for seed in (0, 1))
+    plot = tmp_path / "plot.png"
+    assert run(capsys, "plot", "--root", root, one, two, "--results", "-o", str(plot)) == (0, f"{plot}\n", "")
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, out, _ = run(capsys, "plot", "--root", root, one, two, "--by", "seed", "--metric", "accuracy")
+    assert code == 0
+    assert out.startswith("<svg ")
+
+
+def test_plot_draws_the_log_of_a_training_that_runs(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
+) -> None:
+    made(capsys, root, SAMPLE)
+    write_events(tmp_path / "train", {"loss": {1: 0.5, 2: 0.25}})
+    code, out, _ = run(capsys, "plot", "--root", root, str(tmp_path))
+    assert code == 0
+    assert out.startswith("<svg ")
+
+
+def test_plot_on_a_terminal_writes_a_file_of_its_own_and_says_where(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(capsys, root, SAMPLE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run(capsys, "plot", "--root", root, "sample", "--results") == (0, "sample-results.svg\n", "")
+    assert (tmp_path / "sample-results.svg").exists()
+
+
+def test_plot_as_json_has_the_numbers_and_writes_where_it_is_told_to(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
+) -> None:
+    rref = made(capsys, root, SAMPLE)
+    (found,) = json.loads(run(capsys, "plot", "--root", root, "sample", "--results", "--json")[1])
+    assert found["of"] == rref
+    assert found["metrics"].keys() == {"accuracy", "loss"}
+    write_events(tmp_path / "train", {"loss": {1: 0.5, 2: 0.25}})
+    plot = tmp_path / "plot.svg"
+    (found,) = json.loads(run(capsys, "plot", "--root", root, str(tmp_path), "--json", "-o", str(plot))[1])
+    assert found["series"][0]["values"] == [0.5, 0.25]
+    assert plot.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sample"], "tells no learning curve"),
+        (["sample", "--results", "--metric", "f1"], "metric='f1'"),
+        (["sample", "--by", "name"], "by='name'"),
+        (["sample", "--results", "-o", "plot.gif"], "let it end in .svg or .png or .pdf"),
+        (["./nothing"], "'./nothing' is neither a realization nor a folder"),
+    ],
+)
+def test_plot_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], root: str, arguments: list[str], complaint: str
+) -> None:
+    made(capsys, root, SAMPLE)
+    code, out, err = run(capsys, "plot", "--root", root, *arguments)
+    assert (code, out) == (EXIT_USAGE, "")
     assert complaint in err

@@ -35,6 +35,7 @@ _WHERE = {
     "ls": ("inspect", "run_ls"),
     "path": ("inspect", "run_path"),
     "plan": ("realize", "run_plan"),
+    "plot": ("pictures", "run_plot"),
     "realize": ("realize", "run"),
     "retry": ("retry", "run"),
     "roots": ("gc", "run_roots"),

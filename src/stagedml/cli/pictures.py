@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stagedml.cli.subject import subject
+from stagedml.core.refs import is_rref, parse_rref
 from stagedml.errors import UsageError
+from stagedml.inspection import views
+from stagedml.inspection.compare import metrics_in
+from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import graph_of_plan, graph_of_realizations
 from stagedml.inspection.tree import tree_lines
+from stagedml.settings import read_settings
+from stagedml.store.objects import Store
+
+if TYPE_CHECKING:
+    from stagedml.inspection.plots import Plot
 
 
 def run_tree(arguments: argparse.Namespace) -> int:
@@ -29,6 +42,42 @@ def run_tree(arguments: argparse.Namespace) -> int:
         for line in tree_lines(graph, width=width, depth=arguments.depth, boxes=_writes("├─└│…")):
             print(line)
     return 0
+
+
+def run_plot(arguments: argparse.Namespace) -> int:
+    store = Store.open(read_settings(root=arguments.root), create=False)
+    of = [text if os.sep in text else str(views.find(store, text)) for text in arguments.refs]
+    is_compared = arguments.results or arguments.by is not None
+    if arguments.json:
+        found = [_results(store, one) if is_compared else curves(one, store).to_json() for one in of]
+        print(json.dumps(found, indent=2))
+        if arguments.output is None:
+            return 0
+    plot = _plot(store, of, arguments, is_compared=is_compared)
+    if arguments.output is None and not sys.stdout.isatty():
+        sys.stdout.write(plot.svg())
+        return 0
+    default = f"{_name(of[0])}-{'results' if is_compared else 'curves'}.svg"
+    path = plot.save(default if arguments.output is None else arguments.output)
+    if not arguments.json:
+        print(path)
+    return 0
+
+
+def _plot(store: Store, of: Sequence[str], arguments: argparse.Namespace, *, is_compared: bool) -> Plot:
+    from stagedml.inspection.plots import plot_compare, plot_curves
+
+    if is_compared:
+        return plot_compare(*of, metric=arguments.metric, by=arguments.by, store=store)
+    return plot_curves(*of, metric=arguments.metric, store=store)
+
+
+def _results(store: Store, rref: str) -> dict[str, Any]:
+    return {"of": rref, "metrics": metrics_in(store.path(parse_rref(rref)))}
+
+
+def _name(of: str) -> str:
+    return parse_rref(of).name if is_rref(of) else Path(of).name
 
 
 def _writes(text: str) -> bool:

@@ -41,6 +41,7 @@ from stagedml.engine.repl import (
 )
 from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import depgraph
+from stagedml.inspection.plots import plot_compare, plot_curves
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -110,6 +111,8 @@ __all__ = [
     "output",
     "pinned",
     "plan",
+    "plot_compare",
+    "plot_curves",
     "quickstart_bert",
     "quickstart_finetune",
     "realize",
