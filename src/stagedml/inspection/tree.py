@@ -15,7 +15,6 @@ from stagedml.inspection.graph import Graph, Node
 
 SEEN = "(see above)"
 _WORTH_TELLING_S = 1.0
-_LEAST_REASON = 16  #: characters of a reason that are worth their place
 _BRANCH_WIDTH = 3
 _NAME_WIDTH = 24
 _MOST_LEVELS = 20
@@ -63,7 +62,7 @@ def tree_lines(graph: Graph, *, width: int | None = None, depth: int | None = No
     notes = ["WHY" if is_plan and any(line.node.reason for line in drawn) else "", *map(_note, drawn)]
     left = max(map(len, lines), default=0) + 2
     if width is not None:
-        room = max(width - left, _LEAST_REASON)
+        room = max(width - left, len(SEEN))
         notes = [_cut(note, room, strokes.ellipsis) for note in notes]
     return [f"{line:<{left}}{note}".rstrip() for line, note in zip(lines, notes, strict=False)]
 
