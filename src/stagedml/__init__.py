@@ -74,6 +74,10 @@ if TYPE_CHECKING:
     from stagedml.inspection.browse import find as find
     from stagedml.inspection.browse import lsref as lsref
     from stagedml.inspection.browse import shell as shell
+    from stagedml.inspection.curves import curves as curves
+    from stagedml.inspection.graph import depgraph as depgraph
+    from stagedml.inspection.plots import plot_compare as plot_compare
+    from stagedml.inspection.plots import plot_curves as plot_curves
     from stagedml.inspection.why import why as why
     from stagedml.stages.fetch import fetchfolder as fetchfolder
     from stagedml.stages.fetch import fetchlocal as fetchlocal
@@ -120,6 +124,9 @@ _WHERE = {
     ),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
     "stagedml.inspection.browse": ("catref", "du", "find", "lsref", "shell"),
+    "stagedml.inspection.curves": ("curves",),
+    "stagedml.inspection.graph": ("depgraph",),
+    "stagedml.inspection.plots": ("plot_compare", "plot_curves"),
     "stagedml.inspection.why": ("why",),
     "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),
     "stagedml.store.gc": ("Policy",),

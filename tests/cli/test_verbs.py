@@ -181,6 +181,11 @@ VERBS = {
         [*BAD_REFS[:2], Bad(["count", "no.txt"], EXIT_USAGE, "its fields are counts")],
     ),
     "plan": Verb([COUNTED], "build    text", BAD_STAGES),
+    "plot": Verb(
+        ["sample", "--results"],
+        "<svg",
+        [*BAD_REFS[:2], Bad(["sample", "--results", "--metric", "f1"], EXIT_USAGE, "f1")],
+    ),
     "realize": Verb([COUNTED], "rref:", [*BAD_STAGES, Bad([FAILING], EXIT_FAILED, "no luck")]),
     "retry": Verb(
         [],
@@ -225,6 +230,11 @@ VERBS = {
             Bad(["all_"], EXIT_USAGE, "stands for several stages"),
             Bad(["gc"], EXIT_USAGE, "has no stage 'gc'"),
         ],
+    ),
+    "tree": Verb(
+        ["count"],
+        "└─ upper",
+        [*BAD_REFS[:2], Bad(["count", "--depth", "-1"], EXIT_USAGE, "--depth -1: give how many")],
     ),
     "verify": Verb([], "", BAD_REFS),
     "why": Verb(

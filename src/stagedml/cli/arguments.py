@@ -173,6 +173,29 @@ def _asking(verbs: _Verbs) -> None:
     sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
 
 
+def _drawing(verbs: _Verbs) -> None:
+    """The verbs that draw."""
+    sub = verbs.add(
+        "tree",
+        "show what a realization rests on, or what a stage would",
+        "Its inputs stand below it, each with its own below; of a stage and its arguments, with what realize would do.",
+    )
+    sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
+    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("--depth", type=int, metavar="N", help="show N levels of inputs")
+    sub.add_argument("--svg", metavar="FILE", help="draw it to a file instead: .svg, .png, or .dot for Graphviz")
+    sub = verbs.add(
+        "plot",
+        "draw learning curves, or how results compare",
+        "Without -o, SVG goes to standard output; on a terminal, to a file in the working directory. Prints its path.",
+    )
+    sub.add_argument("refs", nargs="+", metavar="REF", help="as of show; or a log's folder, with a / in it")
+    sub.add_argument("-o", "--output", metavar="FILE", help="where to: .svg, .png or .pdf")
+    sub.add_argument("--metric", metavar="NAME", help="one curve, such as loss; of results, a number in metrics.json")
+    sub.add_argument("--results", action="store_true", help="compare what is in metrics.json, by bars")
+    sub.add_argument("--by", metavar="PARAMETER", help="results over a parameter that is a number")
+
+
 def _collection(verbs: _Verbs) -> None:
     """The verbs that tell what is kept, and delete what is not."""
     sub = verbs.add(
@@ -286,6 +309,7 @@ _GROUPS = {
     _realizing: ("realize", "plan", "check", "retry"),
     _looking: ("stages", "ls", "show", "path", "cat", "log", "shell", "verify"),
     _asking: ("why", "diff", "bless"),
+    _drawing: ("tree", "plot"),
     _collection: ("gc", "roots", "why-alive"),
     _space: ("du", "dedup"),
     _archives: ("export", "import", "copy"),

@@ -17,9 +17,12 @@ def views() -> dict[str, tuple[Any, ...]]:
     from stagedml.inspection.answers import Blessed, Checked, Collection, KeptBy, Opened, Realized, Verified
     from stagedml.inspection.compare import Comparison
     from stagedml.inspection.configuration import SettingView
+    from stagedml.inspection.curves import Curves
     from stagedml.inspection.doctor import Diagnosis
     from stagedml.inspection.du import Usage
+    from stagedml.inspection.graph import Graph
     from stagedml.inspection.logs import BuildLog, RunLog
+    from stagedml.inspection.metrics import Measured
     from stagedml.inspection.stages import StageView
     from stagedml.inspection.views import Place, RealizationLine, RealizationView
     from stagedml.inspection.why import Why
@@ -44,10 +47,12 @@ def views() -> dict[str, tuple[Any, ...]]:
         "ls": (tuple[RealizationLine, ...],),
         "path": (Place,),
         "plan": (Plan,),
+        "plot": (tuple[Curves, ...], tuple[Measured, ...]),
         "realize": (tuple[Realized, ...], Plan),
         "roots": (tuple[Link, ...],),
         "show": (RealizationView,),
         "stages": (tuple[StageView, ...],),
+        "tree": (Graph,),
         "verify": (Verified,),
         "why": (Why,),
         "why-alive": (tuple[KeptBy, ...],),

@@ -13,13 +13,13 @@ from typing import Any
 
 from stagedml.authoring.session import store_initialize
 from stagedml.cli.output import show, styled, width, with_verdict
+from stagedml.cli.subject import subject
 from stagedml.core import differences, words
 from stagedml.core.reasons import Cause
 from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
-from stagedml.engine.catalogue import declared, knows_stage
+from stagedml.engine.catalogue import declared
 from stagedml.engine.console import from_here, told
-from stagedml.errors import UsageError
 from stagedml.inspection import compare, views
 from stagedml.inspection.answers import Blessed
 from stagedml.inspection.compare import Changed, Comparison
@@ -41,18 +41,11 @@ _MOST_ROWS = 30  #: of a section
 
 
 def run_why(arguments: argparse.Namespace) -> int:
-    settings = read_settings(root=arguments.root)
-    what = arguments.what
-    if not what.startswith(("rref:", "dref:")) and knows_stage(what, settings.catalogue):
-        store_initialize(arguments.root)
-        found = why(declared(what, arguments.arguments, settings.catalogue))
-        if all(event.verdict in _PAST for event in found.events) and not arguments.json:
-            print("nothing would be built; what is there was made so:", file=sys.stderr)
-    elif arguments.arguments:
-        raise UsageError(f"{what} is no stage of the catalogue and no MODULE:FUNCTION, so it takes no arguments")
-    else:
-        store = Store.open(settings, create=False)
-        found = why(str(find(store, what)), store)
+    store, meant = subject(arguments.what, arguments.arguments, arguments.root)
+    found = why(meant, store)
+    would_be = not isinstance(meant, str)
+    if would_be and all(event.verdict in _PAST for event in found.events) and not arguments.json:
+        print("nothing would be built; what is there was made so:", file=sys.stderr)
     show(arguments, found, why_lines)
     return 0
 

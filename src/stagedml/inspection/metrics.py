@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a realization."""
+
+    of: str
+    metrics: Mapping[str, float]
 
 
 def metrics_in(folder: Path) -> dict[str, float]:

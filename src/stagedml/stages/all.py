@@ -40,6 +40,9 @@ from stagedml.engine.repl import (
     repl_rrefs,
 )
 from stagedml.inspection.browse import catref, du, find, lsref, shell
+from stagedml.inspection.curves import curves
+from stagedml.inspection.graph import depgraph
+from stagedml.inspection.plots import plot_compare, plot_curves
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -87,6 +90,8 @@ __all__ = [
     "borrow",
     "catref",
     "current_store",
+    "curves",
+    "depgraph",
     "du",
     "every",
     "exactly",
@@ -111,6 +116,8 @@ __all__ = [
     "output",
     "pinned",
     "plan",
+    "plot_compare",
+    "plot_curves",
     "quickstart_bert",
     "quickstart_finetune",
     "realize",

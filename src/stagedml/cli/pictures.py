@@ -1,0 +1,100 @@
+"""`stagedml tree` and `plot`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stagedml.cli.output import show, width, with_verdict
+from stagedml.cli.subject import subject
+from stagedml.core.refs import is_rref, parse_rref
+from stagedml.errors import UsageError
+from stagedml.inspection.curves import curves
+from stagedml.inspection.graph import Graph, graph_of_plan, graph_of_realizations
+from stagedml.inspection.metrics import Measured, metrics_in
+from stagedml.inspection.plain import as_json
+from stagedml.inspection.selectors import find_all
+from stagedml.inspection.tree import tree_lines
+from stagedml.settings import read_settings
+from stagedml.store.objects import NotInStore, Store
+
+if TYPE_CHECKING:
+    from stagedml.inspection.plots import Plot
+
+
+def run_tree(arguments: argparse.Namespace) -> int:
+    if arguments.depth is not None and arguments.depth < 0:
+        raise UsageError(f"--depth {arguments.depth}: give how many levels of inputs to show, 0 or more")
+    store, meant = subject(arguments.what, arguments.arguments, arguments.root)
+    graph = graph_of_realizations(store, [meant]) if isinstance(meant, str) else graph_of_plan(meant)
+    if arguments.svg is not None:
+        graph.save(arguments.svg)
+    if arguments.svg is None or arguments.json:
+        show(arguments, graph, partial(_tree, depth=arguments.depth))
+    else:
+        print(arguments.svg)
+    return 0
+
+
+def _tree(graph: Graph, depth: int | None) -> Iterator[str]:
+    return map(with_verdict, tree_lines(graph, width=width(), depth=depth, boxes=_writes("├─└│…")))
+
+
+def run_plot(arguments: argparse.Namespace) -> int:
+    store = Store.open(read_settings(root=arguments.root), create=False)
+    of = [one for text in arguments.refs for one in _meant(store, text)]
+    is_compared = arguments.results or arguments.by is not None
+    if arguments.json:
+        found = [_results(store, one) if is_compared else curves(one, store) for one in of]
+        print(as_json(found))
+        if arguments.output is None:
+            return 0
+    plot = _plot(store, of, arguments, is_compared=is_compared)
+    if arguments.output is None and not sys.stdout.isatty():
+        sys.stdout.write(plot.svg())
+        return 0
+    default = f"{_name(of[0])}-{'results' if is_compared else 'curves'}.svg"
+    path = plot.save(default if arguments.output is None else arguments.output)
+    if not arguments.json:
+        print(path)
+    return 0
+
+
+def _plot(store: Store, of: Sequence[str], arguments: argparse.Namespace, *, is_compared: bool) -> Plot:
+    from stagedml.inspection.plots import plot_compare, plot_curves
+
+    if is_compared:
+        return plot_compare(*of, metric=arguments.metric, by=arguments.by, store=store)
+    return plot_curves(*of, metric=arguments.metric, store=store)
+
+
+def _meant(store: Store, text: str) -> list[str]:
+    """Realizations; or a folder, such as the logs of a training that still runs."""
+    try:
+        return list(map(str, find_all(store, [text])))
+    except NotInStore:
+        if os.sep in text and os.path.isdir(text):
+            return [text]
+        raise
+
+
+def _results(store: Store, rref: str) -> Measured:
+    return Measured(rref, metrics_in(store.path(parse_rref(rref))))
+
+
+def _name(of: str) -> str:
+    return parse_rref(of).name if is_rref(of) else Path(of).name
+
+
+def _writes(text: str) -> bool:
+    """Whether standard output has all letters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
