@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stagedml.core.adoption import is_key, key_of, template_of
-from stagedml.core.matchers import Best, Candidate, Every, Exactly, Latest, Matcher
+from stagedml.core.candidate import Candidate
+from stagedml.core.matchers import Best, Every, Exactly, Latest, Matcher
 from stagedml.core.plan import decide
 from stagedml.core.reasons import Cause
 

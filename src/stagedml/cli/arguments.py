@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 #: What stands for a realization; `inspection.selectors` has all of it.
 REF = (
     "an rref, the start of its hash, a path or link into the store, or a stage's name, or the start of it, for the "
     "latest; NAME~1 for the one before, NAME@best, NAME@best:METRIC, NAME@lowest:METRIC"
 )
+_EXIT_CODES = """Exit codes
+  0   done
+  1   a build or the store failed, or something was found wrong
+  2   wrong usage
+  3   something could not be fetched
+  130 interrupted, 143 terminated; the same command goes on from there"""
 
 
 def parser(verb: str = "") -> argparse.ArgumentParser:
     """The command line of `stagedml`; of a verb's own arguments no more than that and its like, if it is one."""
-    top = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="stagedml",
-        description="Datasets, preprocessors and models as content-addressed stages.",
-        epilog="Exit codes: 0 done; 1 a build or the store failed, or something was found wrong; 2 wrong usage; "
-        "3 something could not be fetched; 130 interrupted; 143 terminated.",
-    )
-    verbs = _Verbs(top)
+    top = _Top(allow_abbrev=False, prog="stagedml")
     for group, names in _GROUPS.items():
         if verb in names or not any(verb in others for others in _GROUPS.values()):
-            group(verbs)
+            top.verbs.title = (group.__doc__ or "").rstrip(".")
+            group(top.verbs)
     return top
+
+
+class _Top(argparse.ArgumentParser):
+    """The parser of all; its help lists the verbs by what they are for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.verbs = _Verbs(self)
+
+    def format_help(self) -> str:
+        parts = [self.format_usage(), "Datasets, preprocessors and models as content-addressed stages."]
+        for title, verbs in self.verbs.listed.items():
+            parts.append("\n".join([title, *(f"  {verb:<12}{text}" for verb, text in verbs.items())]))
+        parts.append("`stagedml VERB --help` tells more of one, `stagedml completion SHELL` completes them.")
+        parts.append(_EXIT_CODES)
+        return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def _common(*, json: bool = True, **defaults: object) -> argparse.ArgumentParser:
@@ -43,11 +60,16 @@ class _Verbs:
     """The verbs of a command line, each with the arguments that all have."""
 
     def __init__(self, top: argparse.ArgumentParser) -> None:
-        self._verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", prog="stagedml")
+        self._verbs = top.add_subparsers(
+            dest="verb", required=True, metavar="VERB", prog="stagedml", parser_class=argparse.ArgumentParser
+        )
         self._common = {json: _common(json=json) for json in (True, False)}
+        self.title = ""
+        self.listed: dict[str, dict[str, str]] = {}
 
     def add(self, verb: str, text: str, more: str = "", *, json: bool = True) -> argparse.ArgumentParser:
         """A verb; `text` says what it does in a list of verbs, and `more` follows where there is room for it."""
+        self.listed.setdefault(self.title, {})[verb] = text
         description = f"{text[0].upper()}{text[1:]}. {more}".strip()
         return self._verbs.add_parser(
             verb, parents=[self._common[json]], allow_abbrev=False, help=text, description=description
@@ -55,7 +77,7 @@ class _Verbs:
 
 
 def _realizing(verbs: _Verbs) -> None:
-    """The verbs that build, or say what would be built."""
+    """Build, or say what would be built."""
     for verb, text in (
         ("realize", "make sure that a stage is in the store, building what is not"),
         ("plan", "say what realize would do, and why"),
@@ -109,7 +131,7 @@ def _realizing(verbs: _Verbs) -> None:
 
 
 def _looking(verbs: _Verbs) -> None:
-    """The verbs that tell what there is, and in what state."""
+    """Look at what there is."""
     sub = verbs.add("stages", "list the catalogue, or tell what one stage takes")
     sub.add_argument("stage", nargs="?", metavar="STAGE", help="as of realize; default all")
     sub = verbs.add("ls", "list realizations")
@@ -148,7 +170,7 @@ def _looking(verbs: _Verbs) -> None:
 
 
 def _asking(verbs: _Verbs) -> None:
-    """The verbs that tell why something is as it is, and the one that answers for it."""
+    """Ask why, and what differs."""
     sub = verbs.add(
         "why",
         "say why a realization was built, or why a stage would be",
@@ -174,7 +196,7 @@ def _asking(verbs: _Verbs) -> None:
 
 
 def _drawing(verbs: _Verbs) -> None:
-    """The verbs that draw."""
+    """Draw."""
     sub = verbs.add(
         "tree",
         "show what a realization rests on, or what a stage would",
@@ -197,7 +219,7 @@ def _drawing(verbs: _Verbs) -> None:
 
 
 def _collection(verbs: _Verbs) -> None:
-    """The verbs that tell what is kept, and delete what is not."""
+    """Keep and collect."""
     sub = verbs.add(
         "gc",
         "say what nothing keeps; with --delete, delete it",
@@ -241,7 +263,7 @@ def _collection(verbs: _Verbs) -> None:
 
 
 def _space(verbs: _Verbs) -> None:
-    """The verbs about the space that a store takes."""
+    """Save space."""
     sub = verbs.add(
         "du",
         "say how much space is taken, and by what",
@@ -259,7 +281,7 @@ def _space(verbs: _Verbs) -> None:
 
 
 def _archives(verbs: _Verbs) -> None:
-    """The verbs that move realizations from store to store."""
+    """Move from store to store."""
     sub = verbs.add(
         "export",
         "write realizations, and all that they rest on, as one archive",
@@ -284,7 +306,7 @@ def _archives(verbs: _Verbs) -> None:
 
 
 def _machine(verbs: _Verbs) -> None:
-    """The verbs about this machine and this command line."""
+    """Set up."""
     sub = verbs.add("init", "make a store", "Others make it, too, when they need it.")
     sub.add_argument("folder", nargs="?", metavar="FOLDER", help="as of --root")
     verbs.add("config", "list the settings, and where each comes from")

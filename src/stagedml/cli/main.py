@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from stagedml.cli.arguments import parser
+from stagedml.cli.output import styled
 from stagedml.errors import BuildError, RemoteError, StagedmlError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
@@ -92,6 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
     argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] not in _WHERE and not argv[0].startswith("-"):
+        import difflib
+
+        close = difflib.get_close_matches(argv[0], _WHERE, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`stagedml --help` lists all"
+        _complain(f"there is no verb {argv[0]!r}; {hint}")
+        return EXIT_USAGE
     top = parser(argv[0] if argv else "")
     if "_ARGCOMPLETE" in os.environ:
         from stagedml.cli.complete import complete
@@ -111,15 +119,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StagedmlError as error:
         if arguments.verbose:
             raise
-        print(f"stagedml: {error}", file=sys.stderr)
+        _complain(str(error))
         return exit_code(error)
     except Terminated:
         _end_programs()
-        print("stagedml: terminated; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        _complain("terminated; what was finished is kept, the same command goes on from there")
         return EXIT_TERMINATED
     except KeyboardInterrupt:
         _end_programs()
-        print("stagedml: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        _complain("interrupted; what was finished is kept, the same command goes on from there")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _silence()
@@ -128,9 +136,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verbose:
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(f"stagedml: {error.strerror or error}{where}", file=sys.stderr)
+        _complain(f"{error.strerror or error}{where}")
         _silence()
         return EXIT_FAILED
+
+
+def _complain(text: str) -> None:
+    print(f"{styled('stagedml:', 'red', sys.stderr)} {text}", file=sys.stderr)
 
 
 def _end_programs() -> None:

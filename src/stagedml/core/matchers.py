@@ -8,10 +8,11 @@ is shown alone. Matchers are in no hash.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from stagedml.core.candidate import Candidate
 from stagedml.errors import BuildError, UsageError
 
 
@@ -27,15 +28,6 @@ class MetricMissing(BuildError):
             f"{self.rref} has no number {self.metric!r} in its {self.file}: "
             f"let the builder write it there, or match by another metric"
         )
-
-
-class Candidate(NamedTuple):
-    """One realization, as a matcher sees it."""
-
-    rref: str
-    started: float  #: when it was last built, seconds since the epoch; 0 where unknown
-    instances: tuple[int, ...]  #: the instances it stands for; () where it was not built by us
-    metric: Callable[[str, str], float | None]  #: (file, key) -> the number, None where there is none
 
 
 class Matcher(Protocol):

@@ -11,7 +11,8 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from stagedml.core.matchers import Candidate, Matcher
+from stagedml.core.candidate import Candidate
+from stagedml.core.matchers import Matcher
 from stagedml.core.reasons import Cause, Reason
 
 

@@ -350,6 +350,8 @@ def _build(order: Order, channel: int, log: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # in the order in which it was printed, programs' lines too
     os.environ.clear()
     os.environ.update(order.environment)
     time.tzset()

@@ -9,8 +9,9 @@ from typing import Any
 from stagedml.authoring.pylightnix import Derivation, RRef, StorageSettings
 from stagedml.authoring.resources import Resources
 from stagedml.authoring.stage import OwnRealizer, StageRealizer
+from stagedml.core.candidate import Candidate
 from stagedml.core.code import Code
-from stagedml.core.matchers import Candidate, Matcher
+from stagedml.core.matchers import Matcher
 from stagedml.core.refs import DerivationRef
 
 

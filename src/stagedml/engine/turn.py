@@ -25,7 +25,7 @@ from stagedml.authoring.build import derive_seed, stage_seed
 from stagedml.authoring.realized import MustBeThere
 from stagedml.authoring.shipping import CannotBeSent
 from stagedml.authoring.stage import OwnRealizer
-from stagedml.core.matchers import Candidate
+from stagedml.core.candidate import Candidate
 from stagedml.core.plan import Decision, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, parse_rref
 from stagedml.engine.apart import tail_of

@@ -180,9 +180,9 @@ def _links(store: Store) -> Iterator[Diagnosis]:
     for error in unknown:
         yield Diagnosis("roots", WARNING, str(error))
     nowhere = [link.path for link in links if not link.ref]
-    yield Diagnosis("roots", FINE, f"{words.count(len(links) - len(nowhere), 'link')} keep something")
+    yield Diagnosis("roots", FINE, f"{words.count(len(links) - len(nowhere), 'link')} in use")
     if nowhere:
-        told = f"{words.count(len(nowhere), 'link')} keep nothing, the first {nowhere[0]}"
+        told = f"{words.count(len(nowhere), 'link')} to nothing, the first {nowhere[0]}"
         yield Diagnosis("roots", WARNING, told, "`stagedml roots` lists them, `roots rm NAME` removes one")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -285,4 +284,5 @@ CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUP
 
 def free_bytes(folder: Path) -> int:
     """How much the user may still write to the file system of a folder."""
-    return shutil.disk_usage(folder).free
+    system = os.statvfs(folder)
+    return system.f_bavail * system.f_frsize

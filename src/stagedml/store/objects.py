@@ -22,9 +22,9 @@ from typing import TypeVar
 
 from stagedml.core import code
 from stagedml.core import config as configs
+from stagedml.core.candidate import Candidate
 from stagedml.core.code import Code
 from stagedml.core.config import Config
-from stagedml.core.matchers import Candidate
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder, parse_rref
 from stagedml.errors import StoreError
 from stagedml.settings import Settings

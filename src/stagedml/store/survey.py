@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from stagedml.core.matchers import Candidate
+from stagedml.core.candidate import Candidate
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_rref
 from stagedml.store import atomic
 from stagedml.store.layout import CONTEXT_FILE
