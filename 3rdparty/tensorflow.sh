@@ -15,7 +15,8 @@ unset CDPATH
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 build=$here/build
 source=$build/source
-python=${STAGEDML_VENV:-$here/../.venv}/bin/python
+venv=${STAGEDML_VENV:-$(dirname -- "$here")/.venv}
+python=$venv/bin/python
 need_gib=40 # an estimate of what Bazel writes, most of it under bazel/
 
 fail() {
@@ -61,7 +62,6 @@ find_clang() {
 
 check_tools() {
     [ "$(uname -s)" = Linux ] || fail "builds on Linux alone"
-    [ -x "$python" ] || fail "no environment at ${python%/bin/python}: run make environment first"
     command -v git >/dev/null || fail "git is not on PATH"
     command -v bazel >/dev/null || command -v curl >/dev/null || fail "needs bazel on PATH, or curl to fetch it with"
     clang=$(find_clang)
@@ -154,7 +154,7 @@ build_wheel() {
 device=${2:-$(has_gpu && echo cuda || echo cpu)}
 case $1-$device in build-cpu | build-cuda | install-cpu | install-cuda) ;; *) usage ;; esac
 read -r url commit < <(pin tensorflow)
-[ -x "$python" ] || fail "no environment at ${python%/bin/python}: run make environment first"
+[ -x "$python" ] || fail "no environment at $venv: run make environment first"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 wheels=$build/wheels/$commit-$version-$device
 
@@ -171,7 +171,6 @@ if [ "$1" = build ]; then
     echo "$wheels"/*.whl
     exit
 fi
-[ -w "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" ] ||
-    fail "${python%/bin/python} is not yours to write to"
+[ -w "$venv" ] || fail "$venv is not yours to write to"
 "$python" -m pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 say "installed $(basename "$wheels"/*.whl); make clean-venv environment goes back to the pinned one"
