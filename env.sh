@@ -13,7 +13,7 @@ elif [ -n "${ZSH_VERSION:-}" ]; then
     eval '_stagedml_file=${(%):-%x}'
     case $ZSH_EVAL_CONTEXT in *file*) ;; *) _stagedml_file='' ;; esac
 else
-    _stagedml_file=${BASH_SOURCE[0]}
+    _stagedml_file=${BASH_SOURCE[0]:-}
     if [ "$_stagedml_file" = "$0" ]; then _stagedml_file=''; fi
 fi
 if [ -z "$_stagedml_file" ]; then
@@ -45,6 +45,7 @@ _stagedml_remember() {
         fi
     done
 }
+
 envhelp() {
     cat <<'EOF'
 runipython [ARG...]             IPython with the catalogue: from stagedml.stages.all import *

@@ -5,7 +5,7 @@
 #
 # Without cpu or cuda: cuda where nvidia-smi lists a GPU. Everything lies under 3rdparty/build, and all of it may be
 # deleted at any time:
-# - source/ is fetched once. A fetch that was cut off is begun again: HEAD is the commit when all of it is there.
+# - source-<commit>/ is fetched once. A fetch that was cut off is begun again: HEAD is the commit when all of it is there.
 # - bazel/ is Bazel's own output; a build that was interrupted goes on where it stopped.
 # - wheels/<commit>-<python>-<cpu or cuda>/ holds one finished wheel: it is moved there last.
 # CUDA and cuDNN come through Bazel, in the versions that TensorFlow's release was built with.
@@ -14,7 +14,6 @@ set -euo pipefail
 unset CDPATH
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 build=$here/build
-source=$build/source
 venv=${STAGEDML_VENV:-$(dirname -- "$here")/.venv}
 python=$venv/bin/python
 need_gib=40 # an estimate of what Bazel writes, most of it under bazel/
@@ -154,6 +153,7 @@ build_wheel() {
 device=${2:-$(has_gpu && echo cuda || echo cpu)}
 case $1-$device in build-cpu | build-cuda | install-cpu | install-cuda) ;; *) usage ;; esac
 read -r url commit < <(pin tensorflow)
+source=$build/source-$commit
 [ -x "$python" ] || fail "no environment at $venv: run make environment first"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 wheels=$build/wheels/$commit-$version-$device

@@ -73,6 +73,9 @@ class Tree(Programs):
         lines = (f"tensorflow file://{self.upstream} {self.commit}", *more)
         (self.third / "sources.txt").write_text("# NAME URL HASH\n" + "".join(f"{line}\n" for line in lines))
 
+    def source(self) -> Path:
+        return self.third / "build" / f"source-{self.commit}"
+
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             ["bash", str(self.script), *arguments],
@@ -111,7 +114,7 @@ def test_it_builds_the_pinned_commit_once_and_installs_the_wheel(tree: Tree) -> 
     assert code == 0, stderr
     wheel = Path(stdout.strip())
     assert wheel.parent == tree.third / "build" / "wheels" / f"{tree.commit}-{VERSION}-cpu"
-    source = tree.third / "build" / "source"
+    source = tree.source()
     assert git(source, "rev-parse", "HEAD").strip() == tree.commit
     assert "//tensorflow/tools/pip_package:wheel" in tree.asked()
     assert f"--repo_env=HERMETIC_PYTHON_VERSION={VERSION}" in tree.asked()
@@ -138,7 +141,7 @@ def test_with_a_gpu_it_builds_for_what_is_there(tree: Tree) -> None:
     assert code == 0, stderr
     assert Path(stdout).parent.name.endswith("-cuda")
     assert "--config=cuda_wheel" in tree.asked()
-    configured = (tree.third / "build" / "source" / "configured").read_text().splitlines()
+    configured = (tree.source() / "configured").read_text().splitlines()
     assert {"TF_NEED_CUDA=1", "HERMETIC_CUDA_COMPUTE_CAPABILITIES=8.0,9.0"} <= set(configured)
     assert "no wheel of" in tree.run("install", "cpu")[2]
     assert tree.run("install", "cuda")[0] == 0
@@ -158,7 +161,7 @@ def test_it_says_what_is_missing_before_anything_is_fetched(tree: Tree) -> None:
     assert "git is not on PATH" in tree.fails("build")
     (tree.third.parent / ".venv" / "bin" / "python").unlink()
     assert "run make environment first" in tree.run("build")[2]
-    assert not (tree.third / "build" / "source").exists()
+    assert not tree.source().exists()
     for arguments in ((), ("build", "tpu"), ("make",), ("build", "cpu", "cuda")):
         assert tree.run(*arguments)[0] == 2
 
@@ -183,7 +186,7 @@ def test_another_pin_fetches_another_source_and_builds_another_wheel(tree: Tree)
     assert "no wheel of" in tree.run("install")[2]
     code, second, stderr = tree.run("build")
     assert (code, first != second) == (0, True), stderr
-    assert git(tree.third / "build" / "source", "rev-parse", "HEAD").strip() == tree.commit
+    assert git(tree.source(), "rev-parse", "HEAD").strip() == tree.commit
 
 
 def test_a_build_that_fails_or_is_killed_leaves_no_wheel_and_is_gone_on_with(tree: Tree) -> None:
@@ -195,7 +198,7 @@ def test_a_build_that_fails_or_is_killed_leaves_no_wheel_and_is_gone_on_with(tre
 
     tree.install("bazel", f"{BAZEL}echo half >$house/tensorflow-2.20.0-{TAG}-{TAG}-linux_x86_64.whl; sleep 60")
     process = tree.start("build")
-    house = tree.third / "build" / "source" / "bazel-bin" / "tensorflow" / "tools" / "pip_package" / "wheel_house"
+    house = tree.source() / "bazel-bin" / "tensorflow" / "tools" / "pip_package" / "wheel_house"
     while not list(house.glob("*.whl")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -204,7 +207,7 @@ def test_a_build_that_fails_or_is_killed_leaves_no_wheel_and_is_gone_on_with(tre
     process.communicate()
     assert "no wheel of" in tree.run("install")[2]
 
-    (tree.third / "build" / "source" / ".git" / "index.lock").write_text("")
+    (tree.source() / ".git" / "index.lock").write_text("")
     tree.upstream.rename(tree.upstream.with_name("away"))  # what was fetched is not fetched again
     tree.install("bazel", good)
     assert tree.run("build")[0] == 0
@@ -226,7 +229,7 @@ def test_bazelisk_is_fetched_where_bazel_is_of_another_version_and_only_the_pinn
     sum_of_good = hashlib.sha256(bazel.encode()).hexdigest()
     tree.pin(f"bazelisk-{os.uname().machine} file://{bazelisk} {sum_of_good}")
     assert f"is not what sources.txt pins: expected sha256 {sum_of_good}" in tree.fails("build")
-    assert not (tree.third / "build" / "source" / "ran").exists()
+    assert not (tree.source() / "ran").exists()
 
     bazelisk.write_text(bazel)
     assert tree.run("build")[0] == 0
