@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Make .venv at the repository's root what the lock files say, and print nothing where it is so already.
 #
-# Usage: 3rdparty/bootstrap.sh        PYTHON=/path/to/python chooses the interpreter
+# Usage: 3rdparty/bootstrap.sh [packages]        PYTHON=/path/to/python chooses the interpreter
+#
+# `packages` leaves the project itself out: the docker files install what changes seldom first.
 #
 # Needs nothing but bash and a CPython 3.10-3.13, and asks pip in its ordinary configuration for everything else.
 # - The environment stands for the lock files and the Python that made it: when they change, it is made anew; when
 #   pyproject.toml alone changes, the project is installed into it again.
-# - An interrupted installation is begun again by the next call, since the stamp is written last.
+# - An interrupted installation is begun again by the next call, since what is installed is stamped last.
 # - Of several calls at once one installs, and the others wait for it.
 # - A .venv that somebody else made is left alone, with an error.
 set -euo pipefail
@@ -66,18 +68,24 @@ find_python() {
 
 checksum() { cat "$@" | cksum | tr -d '\n'; }
 
-# Two lines: what the packages come from and where (an environment cannot be moved), and what the project comes from.
-wanted() {
-    printf 'packages %s in %s\nproject %s\n' "$(checksum "${locks[@]}")" "$PWD" "$(checksum pyproject.toml setup.py)"
+# The two lines of a stamp: what the packages come from and where (an environment cannot be moved), and what the project
+# comes from.
+wanted_packages() { printf 'packages %s in %s' "$(checksum "${locks[@]}")" "$PWD"; }
+
+wanted_project() { printf 'project %s' "$(checksum pyproject.toml setup.py)"; }
+
+put_stamp() {
+    printf '%s\n' "$@" >"$stamp.new"
+    mv "$stamp.new" "$stamp"
 }
 
 stamped() { [ -x "$venv/bin/python" ] && grep -qxF -- "$1" "$stamp" 2>/dev/null; }
 
 right_python() { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" --version 2>&1)" = "$("$venv/bin/python" --version)" ]; }
 
-packages_are_there() { stamped "$(wanted | head -n 1)" && right_python; }
+packages_are_there() { stamped "$(wanted_packages)" && right_python; }
 
-project_is_there() { stamped "$(wanted | tail -n 1)"; }
+project_is_there() { [ "$what" = packages ] || stamped "$(wanted_project)"; }
 
 # Hold an exclusive lock on descriptor 9 until this script and everything it started have ended.
 lock() {
@@ -105,14 +113,17 @@ install_packages() {
     # source are built with the pinned tools, not with whatever is newest.
     "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r "${locks[0]}"
     "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --no-build-isolation -r "${locks[1]}"
+    put_stamp "$(wanted_packages)"
 }
 
 install_project() {
     "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
-    wanted >"$stamp.new"
-    mv "$stamp.new" "$stamp"
+    put_stamp "$(wanted_packages)" "$(wanted_project)"
     say "$venv is ready"
 }
+
+what=$*
+[ -z "$what" ] || [ "$what" = packages ] || fail "takes nothing, or the word packages; not: $what"
 
 # Without a home folder pip would put its cache into the root of the file system.
 [ -n "${HOME:-}" ] || export PIP_NO_CACHE_DIR=1

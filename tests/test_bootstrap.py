@@ -54,11 +54,11 @@ def toy(repository: Path, tmp_path: Path) -> Path:
     return tree
 
 
-def start(tree: Path, **environment: str) -> subprocess.Popen[str]:
+def start(tree: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     variables = {**os.environ, "PYTHON": str(BASE_PYTHON), **environment}
     variables.pop("VIRTUAL_ENV", None)
     return subprocess.Popen(
-        ["bash", str(tree / "3rdparty" / "bootstrap.sh")],
+        ["bash", str(tree / "3rdparty" / "bootstrap.sh"), *arguments],
         env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -73,8 +73,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, stderr
 
 
-def run(tree: Path, **environment: str) -> tuple[int, str]:
-    return finish(start(tree, **environment))
+def run(tree: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    return finish(start(tree, *arguments, **environment))
 
 
 def identity(tree: Path) -> int:
@@ -125,6 +125,27 @@ def test_what_was_killed_is_begun_again(toy: Path) -> None:
     assert run(toy)[0] == 0
     subprocess.run([toy / ".venv" / "bin" / "python", "-c", "import toy"], check=True)
     assert not list(toy.glob(".venv.[no]*"))
+
+
+@pytest.mark.slow
+def test_packages_are_installed_without_the_project_and_the_project_into_them(toy: Path) -> None:
+    for name in ("pyproject.toml", "setup.py", "backend.py"):
+        (toy / name).rename(toy / f"later-{name}")
+    assert run(toy, "packages")[0] == 0
+    assert run(toy, "packages") == (0, "")
+    first = identity(toy)
+
+    for name in ("pyproject.toml", "setup.py", "backend.py"):
+        (toy / f"later-{name}").rename(toy / name)
+    code, said = run(toy)
+    assert (code, "is ready" in said, "making" in said) == (0, True, False)
+    assert identity(toy) == first
+    subprocess.run([toy / ".venv" / "bin" / "python", "-c", "import toy"], check=True)
+
+
+def test_an_unknown_word_is_refused(toy: Path) -> None:
+    assert run(toy, "package") == (1, "bootstrap: takes nothing, or the word packages; not: package\n")
+    assert not (toy / ".venv").exists()
 
 
 def test_an_environment_that_somebody_else_made_is_left_alone(toy: Path) -> None:

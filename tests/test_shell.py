@@ -1,8 +1,8 @@
-"""The shell scripts: linted, and run for what they do; docker is a stand-in that records what it is asked."""
+"""The shell scripts are linted, and env.sh is read by bash and zsh."""
 
 from __future__ import annotations
 
-import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = (".ci/run", "3rdparty/bootstrap.sh", "3rdparty/relock.sh", "env.sh", "rundocker.sh")
+from standins import Programs
+
+SCRIPTS = (".ci/run", "3rdparty/bootstrap.sh", "3rdparty/relock.sh", "3rdparty/tensorflow.sh", "env.sh", "rundocker.sh")
 
 
 def test_every_shell_script_passes_shellcheck(repository: Path) -> None:
@@ -31,137 +33,33 @@ def test_continuous_integration_runs_what_a_developer_runs(repository: Path) -> 
     assert os.access(repository / ".ci" / "run", os.X_OK)
 
 
-class Docker:
-    """Runs rundocker.sh with a PATH on which `docker` writes down its arguments."""
+STAGES = """
+from stagedml import Artifact, Build, RefPath, output, stage
 
-    def __init__(self, script: Path, folder: Path) -> None:
-        self.script, self.home, self.bin, self.record = script, folder / "home", folder / "bin", folder / "record"
-        self.home.mkdir()
-        self.bin.mkdir()
-        for name in ("bash", "basename", "dirname", "grep", "id", "mkdir", "tr", "cat"):
-            program = shutil.which(name)
-            assert program is not None
-            (self.bin / name).symlink_to(program)
-        self.install(
-            "docker", f'for word in "$@"; do printf "%s\\n" "$word"; done >>{self.record}; echo >>{self.record}'
-        )
+class Text(Artifact):
+    text: RefPath
 
-    def install(self, name: str, body: str) -> None:
-        (self.bin / name).write_text(f"#!/bin/sh\n{body}\n")
-        (self.bin / name).chmod(0o755)
+@stage(Text, name="text")
+def text(build: Build, *, word: str, text: RefPath = output("text.txt")) -> None:
+    build.path(text).write_text(word)
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", str(self.script), *arguments],
-            env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def calls(self) -> list[list[str]]:
-        return (
-            [call.split("\n") for call in self.record.read_text().strip().split("\n\n")] if self.record.exists() else []
-        )
+def some(word: str) -> Text:
+    return text(word=word)
+"""
+PATHS = ("PYTHONPATH", "VIRTUAL_ENV", "STAGEDML_ROOT", "PYLIGHTNIX_ROOT", "STAGEDML_EXPERIMENTS")
 
 
-def values(call: list[str], option: str) -> list[str]:
-    return [value for name, value in itertools.pairwise(call) if name == option]
-
-
-@pytest.fixture
-def docker(repository: Path, tmp_path: Path) -> Docker:
-    return Docker(repository / "rundocker.sh", tmp_path)
-
-
-def test_rundocker_builds_the_image_and_runs_a_shell_as_the_same_user(docker: Docker, repository: Path) -> None:
-    done = docker.run()
-    assert done.returncode == 0, done.stderr
-    build, run = docker.calls()
-    assert build[0] == "build"
-    assert values(build, "--file") == [str(repository / "docker" / "stagedml_dev.docker")]
-    assert build[-1] == str(repository / "3rdparty")
-    assert run[0] == "run"
-    assert run[-2:] == ["stagedml-stagedml-dev", "bash"]
-    assert values(build, "--tag") == run[-2:-1]
-    assert values(run, "--user") == [f"{os.getuid()}:{os.getgid()}"]
-    assert {str(os.getgid())} <= set(values(run, "--group-add"))
-    assert values(run, "--workdir") == [str(repository)]
-    assert f"{repository}:{repository}" in values(run, "--volume")
-    assert "--gpus" not in run
-    assert "--tty" not in run
-
-
-def test_rundocker_mounts_the_store_at_its_own_path_and_makes_it_first(docker: Docker, tmp_path: Path) -> None:
-    assert docker.run().returncode == 0
-    store = docker.home / "_pylightnix"
-    assert store.is_dir()
-    assert f"{store}:{store}" in values(docker.calls()[-1], "--volume")
-    assert f"PYLIGHTNIX_ROOT={store}" in values(docker.calls()[-1], "--env")
-
-    other, experiments, mirror = tmp_path / "other", tmp_path / "experiments", tmp_path / "mirror"
-    mirror.mkdir()
-    mirrors = f"{mirror}:https://mirror.example:8443/data"
-    done = docker.run(STAGEDML_ROOT=str(other), STAGEDML_EXPERIMENTS=str(experiments), STAGEDML_MIRRORS=mirrors)
-    assert done.returncode == 0, done.stderr
-    run = docker.calls()[-1]
-    assert {f"{other}:{other}", f"{experiments}:{experiments}", f"{mirror}:{mirror}:ro"} <= set(values(run, "--volume"))
-    assert {f"PYLIGHTNIX_ROOT={other}", f"STAGEDML_MIRRORS={mirrors}"} <= set(values(run, "--env"))
-
-
-def test_rundocker_takes_a_docker_file_and_a_command(docker: Docker, tmp_path: Path) -> None:
-    mine = tmp_path / "My_image.docker"
-    mine.write_text("FROM scratch\n")
-    done = docker.run(str(mine), "--", "make", "test", "PYTEST_ARGS=-k 'a b'")
-    assert done.returncode == 0, done.stderr
-    build, run = docker.calls()
-    assert values(build, "--file") == [str(mine)]
-    assert run[-4:] == ["stagedml-my-image", "make", "test", "PYTEST_ARGS=-k 'a b'"]
-
-
-def test_rundocker_passes_the_gpus_on_where_there_are_any(docker: Docker) -> None:
-    docker.install("nvidia-smi", 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
-    assert docker.run().returncode == 0
-    assert values(docker.calls()[-1], "--gpus") == ["all"]
-
-    docker.install("nvidia-smi", 'echo "No devices were found"; exit 6')
-    assert docker.run().returncode == 0
-    assert "--gpus" not in docker.calls()[-1]
-
-
-def test_rundocker_helps_and_refuses_without_calling_docker(docker: Docker) -> None:
-    assert docker.run("--help").stdout.startswith("Usage: rundocker.sh [DOCKERFILE]")
-    for arguments, complaint in (
-        (("--gpu",), "unknown option --gpu"),
-        (("missing.docker",), "no docker file at missing.docker"),
-        (("--", "true"), ""),
-        ((str(docker.script), "bash"), "unexpected argument bash; a command stands behind --"),
-    ):
-        done = docker.run(*arguments)
-        assert (done.returncode, complaint in done.stderr) == (2 if complaint else 0, True)
-    assert [call[0] for call in docker.calls()] == ["build", "run"]
-
-    (docker.bin / "docker").unlink()
-    assert "docker is not on PATH" in docker.run().stderr
-
-
-def test_a_failed_image_build_runs_nothing(docker: Docker) -> None:
-    docker.install("docker", f'echo "$1" >>{docker.record}; echo >>{docker.record}; exit 7')
-    assert docker.run().returncode == 7
-    assert [call[0] for call in docker.calls()] == ["build"]
-
-
-def in_env(shell: str, repository: Path, commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def in_env(
+    shell: str, env: Path, commands: str, cwd: str | Path = "/", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The commands in a strict shell that read `env` first, in the environment in which the tests run."""
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    if Path(sys.prefix) != repository / ".venv":
-        pytest.skip("env.sh would make .venv; `make test` runs this in it")
-    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    variables = {name: value for name, value in os.environ.items() if name not in PATHS}
     return subprocess.run(
-        [shell, "-c", f". '{repository}/env.sh' && {commands}"],
-        cwd="/",
-        env={**variables, **environment},
+        [shell, "-euc", f". '{env}' && {commands}"],
+        cwd=cwd,
+        env={**variables, "STAGEDML_VENV": sys.prefix, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -169,42 +67,150 @@ def in_env(shell: str, repository: Path, commands: str, **environment: str) -> s
     )
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_env_enters_the_pinned_environment_from_any_folder(shell: str, repository: Path) -> None:
-    show = 'command -v python && echo "$PYTHONPATH" && echo "$STAGEDML_ROOT" && echo "$STAGEDML_EXPERIMENTS"'
-    done = in_env(shell, repository, show, HOME="/the/home")
+@pytest.fixture(params=["bash", "zsh"])
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def env(repository: Path) -> Path:
+    return repository / "env.sh"
+
+
+@pytest.fixture
+def spaced(repository: Path, tmp_path: Path) -> Path:
+    """A working tree whose path has a space in it, with no environment of its own yet."""
+    tree = tmp_path / "a tree"
+    (tree / "3rdparty").mkdir(parents=True)
+    for name in ("env.sh", "Makefile", "3rdparty/tensorflow.sh"):
+        shutil.copy(repository / name, tree / name)
+    return tree
+
+
+SHOW = 'command -v python && echo "$PYTHONPATH" && echo "$STAGEDML_ROOT" && echo "$STAGEDML_EXPERIMENTS"'
+
+
+def test_it_enters_the_environment_from_any_folder(shell: str, env: Path, repository: Path) -> None:
+    done = in_env(shell, env, SHOW, HOME="/the/home")
     assert done.stdout.splitlines() == [
-        str(repository / ".venv" / "bin" / "python"),
+        f"{sys.prefix}/bin/python",
         str(repository / "src"),
         "/the/home/_pylightnix",
         "/the/home/_pylightnix/roots",
     ], done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_env_keeps_what_the_user_set(shell: str, repository: Path) -> None:
-    show = 'echo "$PYTHONPATH" && echo "$STAGEDML_ROOT" && echo "$STAGEDML_EXPERIMENTS"'
-    done = in_env(shell, repository, show, PYTHONPATH="/mine", PYLIGHTNIX_ROOT="/store", STAGEDML_EXPERIMENTS="/links")
-    assert done.stdout.splitlines() == [f"{repository}/src:/mine", "/store", "/links"], done.stderr
+def test_a_path_with_a_space_and_a_relative_one_will_do(shell: str, spaced: Path) -> None:
+    done = in_env(shell, Path("a tree/env.sh"), SHOW, cwd=spaced.parent, HOME="/a home", CDPATH="/usr:/tmp")
+    assert done.stdout.splitlines()[1:] == [f"{spaced}/src", "/a home/_pylightnix", "/a home/_pylightnix/roots"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_every_helper_that_env_lists_is_there_and_works(shell: str, repository: Path, tmp_path: Path) -> None:
-    listed = in_env(shell, repository, "envhelp")
-    names = [line.split()[0] for line in listed.stdout.splitlines()]
-    assert {"runipython", "runtests", "typecheck", "runtensorboard"} < set(names), listed.stderr
-    for command, expected in (
-        (" && ".join(f"command -v {name} >/dev/null" for name in names) + " && echo all", "all"),
-        ("runtests --collect-only -q tests/test_shell.py", "test_shell.py"),
-        (f"HOME={tmp_path} runipython -c 'print(realize)'", "<function realize"),
-        ("runtensorboard one two", ""),
-    ):
-        done = in_env(shell, repository, command)
-        assert expected in done.stdout, done.stderr
-        assert done.returncode == (0 if expected else 2), done.stderr
+def test_it_keeps_what_the_user_set(shell: str, env: Path, repository: Path) -> None:
+    done = in_env(shell, env, SHOW, PYTHONPATH="/mine", PYLIGHTNIX_ROOT="/store", STAGEDML_EXPERIMENTS="/links")
+    assert done.stdout.splitlines()[1:] == [f"{repository}/src:/mine", "/store", "/links"], done.stderr
 
 
-def test_env_says_how_to_use_it_when_it_is_run(repository: Path) -> None:
-    done = subprocess.run(["bash", repository / "env.sh"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("python_path", [None, "", "/it's a 'path':/b"])
+def test_deactivate_restores_what_was_there_however_often_it_was_read(
+    shell: str, env: Path, python_path: str | None
+) -> None:
+    show = 'echo "$PATH:${PYTHONPATH-unset}:${STAGEDML_SOURCE-unset}:${STAGEDML_ROOT-unset}:${VIRTUAL_ENV-unset}"'
+    given = {} if python_path is None else {"PYTHONPATH": python_path}
+    commands = f". '{env}'; . '{env}'; echo \"$PYTHONPATH\"; deactivate; {show}; typeset -f"
+    done = in_env(shell, env, commands, PATH="/usr/bin:/bin", **given)
+    first, second, *functions = done.stdout.splitlines()
+    assert first.count(f"{env.parent}/src") == 1
+    assert second == f"/usr/bin:/bin:{'unset' if python_path is None else python_path}:unset:unset:unset", done.stderr
+    assert not [line for line in functions if "stagedml" in line]
+
+
+def test_an_environment_that_cannot_be_made_changes_nothing(shell: str, spaced: Path) -> None:
+    commands = f". '{spaced}/env.sh' || echo \"failed ${{STAGEDML_ROOT-unset}} ${{PYTHONPATH-unset}}\"; typeset -f"
+    done = subprocess.run(
+        [shell, "-c", commands],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/the/home"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["failed unset unset"], done.stdout
+    assert f"env.sh: there is no environment at {spaced}/.venv; see above" in done.stderr
+
+
+def test_every_helper_that_is_listed_is_there(shell: str, env: Path) -> None:
+    names = [line.split()[0] for line in in_env(shell, env, "envhelp").stdout.splitlines()]
+    assert {"runipython", "runjupyter", "runtensorboard", "runtests", "typecheck"} < set(names)
+    assert {"stagedml_gc", "buildtf", "installtf"} < set(names)
+    done = in_env(shell, env, " && ".join(f"typeset -f {name} >/dev/null" for name in names) + " && echo all")
+    assert done.stdout == "all\n", done.stderr
+
+
+def test_runtests_and_runipython_run_this_trees_code(shell: str, env: Path, tmp_path: Path) -> None:
+    done = in_env(shell, env, "runtests --collect-only -q tests/test_shell.py")
+    assert "test_shell.py" in done.stdout, done.stderr
+    where = "import stagedml; print(realize, stagedml.__file__)"
+    done = in_env(shell, env, f'runipython -c "{where}"', HOME=str(tmp_path))
+    assert "<function realize" in done.stdout, done.stderr
+    assert str(env.parent / "src" / "stagedml") in done.stdout
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Programs:
+    """Stand-ins that print how they are called, for programs that would serve for ever."""
+    programs = Programs(tmp_path / "programs", ())
+    for name in ("jupyter", "tensorboard", "stagedml"):
+        programs.install(name, f'echo {name} "$@"')
+    return programs
+
+
+def test_servers_stay_on_this_machine_and_open_no_browser(
+    shell: str, env: Path, recording: Programs, tmp_path: Path
+) -> None:
+    calls = f"PATH='{recording.path}':$PATH; runjupyter --port=1; runtensorboard one; runtensorboard '{tmp_path}'"
+    assert in_env(shell, env, calls).stdout.splitlines() == [
+        "jupyter lab --no-browser --port=1",
+        "stagedml tensorboard one",
+        f"tensorboard --logdir {tmp_path}",
+    ]
+
+
+def test_in_a_container_servers_answer_on_the_published_ports(
+    shell: str, env: Path, recording: Programs, tmp_path: Path
+) -> None:
+    calls = f"PATH='{recording.path}':$PATH; runjupyter; runtensorboard one; runtensorboard '{tmp_path}'"
+    done = in_env(shell, env, calls, STAGEDML_JUPYTER_PORT="8901", STAGEDML_TENSORBOARD_PORT="6011")
+    assert done.stdout.splitlines() == [
+        "jupyter lab --no-browser --ip=0.0.0.0 --port=8901 --port-retries=0 --allow-root",
+        "stagedml tensorboard one --host 0.0.0.0 --port 6011",
+        f"tensorboard --logdir {tmp_path} --host 0.0.0.0 --port 6011",
+    ]
+
+
+def test_the_shell_python_and_the_command_line_plan_the_same_collection(shell: str, env: Path, tmp_path: Path) -> None:
+    (tmp_path / "mystages.py").write_text(STAGES)
+    settings = {"STAGEDML_ROOT": str(tmp_path / "store"), "PYTHONPATH": str(tmp_path)}
+    realize = "stagedml realize mystages:some word=one --out-link kept; stagedml realize mystages:some word=two"
+    assert in_env(shell, env, realize, **settings).returncode == 0
+    python = "from stagedml import gc, store_initialize, Policy; import json; store_initialize(); "
+    python += "print(json.dumps(gc(policy=Policy(grace_s=0)).to_json(), indent=2))"
+    plans = [
+        json.loads(in_env(shell, env, command, **settings).stdout)
+        for command in ("stagedml_gc --grace 0 --json", "stagedml gc --grace 0 --json", f"python -c '{python}'")
+    ]
+    for plan in plans:
+        assert plan["realizations"].pop()["rref"].endswith("-text")  # its age moves on between the calls
+        assert plan["realizations"] == []
+    assert plans[0] == plans[1] == plans[2]
+
+
+def test_it_says_how_to_use_it_when_it_is_run(shell: str, env: Path) -> None:
+    done = subprocess.run([shell, env], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "type '. env.sh'" in done.stderr
+    assert "type '. ./env.sh'" in done.stderr
+
+
+def test_another_shell_is_told_which_will_do(env: Path) -> None:
+    if shutil.which("dash") is None:
+        pytest.skip("no dash here")
+    done = subprocess.run(["dash", "-c", f". {env}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "env.sh: works in bash and zsh\n")
