@@ -191,8 +191,9 @@ def test_the_shell_python_and_the_command_line_plan_the_same_collection(shell: s
     settings = {"STAGEDML_ROOT": str(tmp_path / "store"), "PYTHONPATH": str(tmp_path)}
     realize = "stagedml realize mystages:some word=one --out-link kept; stagedml realize mystages:some word=two"
     assert in_env(shell, env, realize, **settings).returncode == 0
-    python = "from stagedml import gc, store_initialize, Policy; import json; store_initialize(); "
-    python += "print(json.dumps(gc(policy=Policy(grace_s=0)).to_json(), indent=2))"
+    python = "from stagedml import gc, store_initialize, Policy; from stagedml.inspection.plain import as_json; "
+    python += "from stagedml.inspection.answers import Collection; store_initialize(); "
+    python += "print(as_json(Collection.of(gc(policy=Policy(grace_s=0)))))"
     plans = [
         json.loads(in_env(shell, env, command, **settings).stdout)
         for command in ("stagedml_gc --grace 0 --json", "stagedml gc --grace 0 --json", f"python -c '{python}'")

@@ -23,6 +23,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import io
 import os
 import pickle
 import random
@@ -351,7 +352,8 @@ def _build(order: Order, channel: int, log: int) -> None:
     os.dup2(log, 2)
     os.close(log)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # in the order in which it was printed, programs' lines too
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # so that its lines and those of its programs are in order
     os.environ.clear()
     os.environ.update(order.environment)
     time.tzset()
