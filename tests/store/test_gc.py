@@ -45,7 +45,7 @@ from stagedml.authoring.session import Storage
 from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref, parse_rref
 from stagedml.engine.failures import BuildFailed
 from stagedml.engine.realize import plan as make_plan
-from stagedml.inspection import selectors, views
+from stagedml.inspection import listing, selectors, views
 from stagedml.settings import read_settings
 from stagedml.store import atomic
 from stagedml.store.collect import Collected, NoRoots, StillNeeded, collect
@@ -459,7 +459,7 @@ def test_readers_wait_for_no_collector_and_who_waits_says_for_whom(
             assert mklens(rref).counts.H.val == 1.0
             assert not make_plan(target).builds
             assert verify(store).findings == ()
-            assert len(views.ls(store)) == 3
+            assert len(listing.ls(store)) == 3
             assert views.show(store, selectors.find(store, "count")).rref == rref
             done.append("read")
             realize(target)

@@ -7,19 +7,19 @@ import time
 
 from stagedml.cli.output import show, table
 from stagedml.core import words
-from stagedml.inspection import views
+from stagedml.inspection import listing
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
 
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    show(arguments, tuple(views.ls(store, arguments.name)), _lines)
+    show(arguments, tuple(listing.ls(store, arguments.name)), _lines)
     return 0
 
 
-def _lines(lines: tuple[views.RealizationLine, ...]) -> list[str]:
-    hashes = views.short_hashes([line.rref for line in lines])
+def _lines(lines: tuple[listing.RealizationLine, ...]) -> list[str]:
+    hashes = listing.short_hashes([line.rref for line in lines])
     rows = [
         (
             line.name,

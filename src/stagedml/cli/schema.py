@@ -21,10 +21,11 @@ def views() -> dict[str, tuple[Any, ...]]:
     from stagedml.inspection.doctor import Diagnosis
     from stagedml.inspection.du import Usage
     from stagedml.inspection.graph import Graph
+    from stagedml.inspection.listing import RealizationLine
     from stagedml.inspection.logs import BuildLog, RunLog
     from stagedml.inspection.metrics import Measured
     from stagedml.inspection.stages import StageView
-    from stagedml.inspection.views import Place, RealizationLine, RealizationView
+    from stagedml.inspection.views import Place, RealizationView
     from stagedml.inspection.why import Why
     from stagedml.store.archive import Exported, Imported
     from stagedml.store.dedup import Deduped, DedupPlan

@@ -20,9 +20,10 @@ from stagedml.core.refs import dref_of, is_dref, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared
 from stagedml.engine.console import from_here, told
-from stagedml.inspection import compare, views
+from stagedml.inspection import compare
 from stagedml.inspection.answers import Blessed
 from stagedml.inspection.compare import Changed, Comparison
+from stagedml.inspection.listing import hash_of
 from stagedml.inspection.selectors import find
 from stagedml.inspection.why import Event, Why, why
 from stagedml.settings import read_settings
@@ -76,7 +77,7 @@ def why_lines(found: Why) -> list[str]:
 def _blocks(events: Sequence[Event], now: float) -> list[list[str]]:
     """The lines of a table: the head, then for each event one line or, where it has many reasons, a few."""
     rows = [
-        (event.verdict, _short_name(event.name), views.hash_of(event.ref)[:6], _when(event, now), _takes(event))
+        (event.verdict, _short_name(event.name), hash_of(event.ref)[:6], _when(event, now), _takes(event))
         for event in events
     ]
     head, *left = (line for line in words.table(("", "STAGE", "HASH", "WHEN", "TAKES"), rows))
@@ -168,9 +169,9 @@ def diff_lines(found: Comparison) -> Iterator[str]:
         rows = [
             (
                 f"  {one.name}",
-                views.hash_of(one.before)[:12] or _NONE,
+                hash_of(one.before)[:12] or _NONE,
                 "->",
-                views.hash_of(one.after)[:12] or _NONE,
+                hash_of(one.after)[:12] or _NONE,
                 "the same contents" if one.same_contents else "",
             )
             for one in found.inputs[:_MOST_ROWS]

@@ -10,7 +10,6 @@ names a file of an input. The names in `RESERVED` are not for parameters.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,6 +69,8 @@ def _written(value: Json, newline: str) -> str:
 
 def reference(config: Mapping[str, Json], text: str | None = None) -> DerivationRef:
     """The derivation that a config declares; `text` is its canonical text, if it is at hand."""
+    import hashlib  # takes milliseconds, and who looks at a store needs none
+
     digest = hashlib.sha256((text or canonical(config)).encode()).hexdigest()
     return DerivationRef(digest[:32], str(config.get("name", "unnamed")))
 

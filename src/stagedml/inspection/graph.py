@@ -16,8 +16,8 @@ from stagedml.core import config as configs
 from stagedml.core.plan import PlanStep, Verdict
 from stagedml.core.refs import is_rref, parse_dref, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection import views
 from stagedml.inspection.libraries import LibraryMissing
+from stagedml.inspection.listing import hash_of
 from stagedml.inspection.pictures import write_picture
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import NotInStore, Store
@@ -229,7 +229,7 @@ def _step(store: Store, step: PlanStep) -> Node:
     return Node(
         ref=step.dref,
         name=parse_dref(step.dref).name,
-        hash=views.hash_of(step.dref)[:_SHORT],
+        hash=hash_of(step.dref)[:_SHORT],
         kind=STEP,
         verdict=step.verdict.value,
         seconds=step.seconds,

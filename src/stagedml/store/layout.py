@@ -30,7 +30,6 @@ What is ours lies beside it, in `<storage>.stagedml/`:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +104,8 @@ class Layout:
         """What remembers that links into this store are in a folder."""
         if folder == self.default_experiments:
             return self.known_experiments / "default"
+        import hashlib
+
         return self.known_experiments / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -313,6 +312,8 @@ class Store:
             raise NotInStore(str(ref), str(self.layout.storage)) from None
         except OSError as error:
             raise DamagedFile(str(self.layout.config(ref)), f"it cannot be read: {error.strerror}") from error
+        import hashlib
+
         digest = hashlib.sha256(data).hexdigest()
         if not digest.startswith(ref.dhash):
             raise DamagedFile(str(self.layout.config(ref)), f"it hashes to {digest[:32]}, not to {ref.dhash}")
