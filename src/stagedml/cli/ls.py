@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from stagedml.cli.output import show, table
@@ -14,7 +15,11 @@ from stagedml.store.objects import Store
 
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    show(arguments, tuple(listing.ls(store, arguments.name)), _lines)
+    lines = tuple(listing.ls(store, arguments.name))
+    show(arguments, lines, _lines)
+    if not lines and not arguments.json:
+        of_name = f" of a stage with {arguments.name!r} in its name" if arguments.name else ""
+        print(f"no realization{of_name} in {store.layout.storage}", file=sys.stderr)
     return 0
 
 

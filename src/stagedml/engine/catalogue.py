@@ -172,6 +172,11 @@ def stages_in(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and _is_stage(value)}
 
 
+def stages_of(catalogue: str) -> dict[str, Callable[..., Any]]:
+    """The stages of a catalogue, by name. Raises UsageError where there is no such module."""
+    return stages_in(_imported(f"the catalogue {catalogue}", catalogue))
+
+
 def _imported(text: str, module: str) -> types.ModuleType:
     """A module, for the stage that a person wrote as `text`. Raises UsageError."""
     try:
@@ -196,8 +201,7 @@ def _imported(text: str, module: str) -> types.ModuleType:
 
 def knows_stage(text: str, catalogue: str) -> bool:
     """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue, but for `all_`."""
-    stages = stages_in(importlib.import_module(catalogue))
-    return ":" in text or any(prefix + text.replace("-", "_") in stages for prefix in ("", "all_"))
+    return ":" in text or any(prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_"))
 
 
 def _is_stage(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import typing
@@ -12,7 +11,7 @@ from typing import Any
 
 from stagedml.authoring import schema
 from stagedml.authoring.stage import Stage
-from stagedml.engine.catalogue import stage_named, stages_in
+from stagedml.engine.catalogue import stage_named, stages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,8 @@ class StageView:
 
 
 def stages(catalogue: str) -> tuple[StageView, ...]:
-    """The stages of a catalogue, by name. Raises ImportError where there is no such module."""
-    return tuple(_view(name, function) for name, function in stages_in(importlib.import_module(catalogue)).items())
+    """The stages of a catalogue, by name. Raises UsageError where there is no such module."""
+    return tuple(_view(name, function) for name, function in stages_of(catalogue).items())
 
 
 def stage(text: str, catalogue: str) -> StageView:
