@@ -8,6 +8,7 @@ import inspect
 import json
 import shlex
 import traceback
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,20 +16,26 @@ from stagedml.authoring.instantiate import Instantiated, instantiate
 from stagedml.authoring.stage import Stage
 from stagedml.errors import UsageError
 
+#: The names of no session.
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
-def declared(stage: str, arguments: Sequence[str], catalogue: str) -> Instantiated[Any]:
+
+def declared(
+    stage: str, arguments: Sequence[str], catalogue: str, session: Mapping[str, Any] = NOTHING
+) -> Instantiated[Any]:
     """Declare a stage in the current store.
 
     Args:
-        stage: MODULE:FUNCTION, or a name in the catalogue.
+        stage: MODULE:FUNCTION, or a name in the session or the catalogue.
         arguments: VALUE or NAME=VALUE; values are JSON where they read as such and the parameter is not a `str`, plain
             text otherwise.
         catalogue: the module whose stages go by their bare names.
+        session: names that come before those of the catalogue.
 
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
-    function = stage_named(stage, catalogue)
+    function = session[stage] if is_stage(session.get(stage)) else stage_named(stage, catalogue)
     positional, named = _arguments(arguments, _parameters(function))
     if not isinstance(function, Stage):
         try:
@@ -70,8 +77,8 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
         problem = f"{type(error).__name__}: {error}{where}"
         raise UsageError(f"{text}: importing {module_name or catalogue} failed, {problem}") from error
     found: Any = getattr(found_module, name, None)
-    if not _is_stage(found):
-        names = [key for key, value in vars(found_module).items() if _is_stage(value) and not key.startswith("_")]
+    if not is_stage(found):
+        names = [key for key, value in vars(found_module).items() if is_stage(value) and not key.startswith("_")]
         close = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "it must be a function that declares stages"
         raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
@@ -81,10 +88,11 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
 
 def knows_stage(text: str, catalogue: str) -> bool:
     """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue."""
-    return ":" in text or _is_stage(getattr(importlib.import_module(catalogue), text, None))
+    return ":" in text or is_stage(getattr(importlib.import_module(catalogue), text, None))
 
 
-def _is_stage(value: object) -> bool:
+def is_stage(value: object) -> bool:
+    """Whether something can be declared by its name: a stage, or a function that composes stages."""
     return isinstance(value, Stage) or inspect.isfunction(value)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -198,6 +199,18 @@ def shown(*, show_plan: bool) -> Observer:
     return TerminalObserver(show_plan=show_plan) if _is_terminal() else LineObserver(show_plan=show_plan)
 
 
+#: What shows a realize in this process, if a face said so: a kernel's output is no terminal.
+_display: Callable[[], Observer] | None = None
+
+
+def show_with(display: Callable[[], Observer] | None) -> None:
+    """Let realizes be shown by observers made so, unless they are given one; None: on standard error again."""
+    global _display
+    _display = display
+
+
 def default_observer() -> Observer:
-    """A display on standard error where that is a terminal, else nothing."""
+    """What a face asked for; else a display on standard error where that is a terminal, else nothing."""
+    if _display is not None:
+        return _display()
     return TerminalObserver() if _is_terminal() else Observer()

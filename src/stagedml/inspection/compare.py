@@ -22,7 +22,7 @@ from stagedml.store.objects import Store
 
 logger = logging.getLogger(__name__)
 
-_METRICS = "metrics.json"
+METRICS_FILE = "metrics.json"
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
@@ -147,7 +147,7 @@ class _Side:
         counted = own.get("packages") if isinstance(own, dict) else None
         ran = _last_build(self.known).environment.get("packages") if self.known is not None else None
         self.packages = {**_mapping(counted), **_mapping(ran)}  # exact where it is known
-        self.metrics = _metrics(path / _METRICS)
+        self.metrics = metrics_in(path)
         entries, self.content = _contents(path, self.known)
         self.files = {entry.path: (entry.size, entry.kind, entry.digest) for entry in entries if entry.kind != "d"}
 
@@ -248,10 +248,10 @@ def _changed_files(before: _Side, after: _Side) -> Iterator[Changed]:
             yield Changed(path, old[0] if old else None, new[0] if new else None)
 
 
-def _metrics(path: Path) -> dict[str, float]:
-    """The numbers in a file of metrics, by where they stand in it; none where it cannot be read."""
+def metrics_in(folder: Path) -> dict[str, float]:
+    """The numbers in a realization's `metrics.json`, by where they stand in it; none where it cannot be read."""
     try:
-        return dict(_numbers(json.loads(path.read_text(encoding="utf-8"))))
+        return dict(_numbers(json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))))
     except (OSError, ValueError, RecursionError):
         return {}
 

@@ -39,7 +39,7 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
-from stagedml.inspection.browse import catref, du, find, lsref, shell
+from stagedml.inspection.browse import catref, diff, du, find, lsref, shell
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -87,6 +87,7 @@ __all__ = [
     "borrow",
     "catref",
     "current_store",
+    "diff",
     "du",
     "every",
     "exactly",
