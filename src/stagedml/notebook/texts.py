@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stagedml.authoring.instantiate import Instantiated
@@ -22,6 +23,8 @@ from stagedml.notebook.html import cut
 
 MOST_LINES = 40
 _LONGEST = 60
+_MOST_REASONS = 8
+_FILE_OF_CELL = re.compile(r"\S*[/\\]ipykernel_\d+[/\\]\d+\.py:(\d+)")
 
 
 def of_stage(stage: Stage[..., Any]) -> str:
@@ -57,7 +60,7 @@ def outputs(stage: Stage[..., Any]) -> list[tuple[str, str]]:
 def of_plan(plan: Plan) -> str:
     """A plan: what is made, before what is reused, and what it comes to."""
     steps = shown_first(plan)
-    lines = _first(plan_lines(Plan(tuple(steps[:MOST_LINES]), plan.targets)), len(steps))
+    lines = _first(map(in_cell, plan_lines(Plan(tuple(steps[:MOST_LINES]), plan.targets))), len(steps))
     return "\n".join([*lines, plan_sum(plan)])
 
 
@@ -96,7 +99,14 @@ def event_row(event: Event) -> tuple[str, str, str, str, str]:
 
 def because(reasons: Sequence[Reason]) -> str:
     """Reasons in a line."""
-    return cut(", ".join(map(told, reasons[:8])), 200) + f", and {len(reasons) - 8} more" * (len(reasons) > 8)
+    shown = ", ".join(map(told, reasons[:_MOST_REASONS]))
+    left = len(reasons) - _MOST_REASONS
+    return cut(in_cell(shown), 200) + f", and {left} more" * (left > 0)
+
+
+def in_cell(text: str) -> str:
+    """A text with places of code in it, in which cells are not called by the files that a kernel invents for them."""
+    return _FILE_OF_CELL.sub(r"cell, line \1", text)
 
 
 def of_comparison(found: Comparison) -> str:
@@ -122,7 +132,7 @@ def differing(found: Comparison) -> list[tuple[str, list[tuple[str, str, str]]]]
     ]
     parts = [
         ("config", [_changed(one) for one in found.config]),
-        ("code", [(unit.name, "", from_here(unit.place)) for unit in found.code]),
+        ("code", [(unit.name, "", in_cell(from_here(unit.place))) for unit in found.code]),
         ("packages", [_changed(one) for one in found.packages]),
         ("inputs", inputs),
         ("metrics", [_changed(one) for one in found.metrics if not is_history(one.name)]),
@@ -160,7 +170,8 @@ def of_instantiated(target: Instantiated[Any]) -> str:
     )
 
 
-def _first(lines: Sequence[str], total: int | None = None) -> list[str]:
+def _first(lines: Iterable[str], total: int | None = None) -> list[str]:
     """The first lines, none too long, and how many more there are."""
+    lines = list(lines)
     left = (total or len(lines)) - len(lines[:MOST_LINES])
     return [*(cut(line) for line in lines[:MOST_LINES]), *([f"... and {left:,} more"] if left > 0 else [])]

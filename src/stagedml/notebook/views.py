@@ -23,7 +23,6 @@ from stagedml.core.config import inputs_of, is_ref_path, resolve
 from stagedml.core.plan import Plan, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.engine.check import Check
-from stagedml.engine.console import told
 from stagedml.inspection.compare import METRICS_FILE, Comparison, metrics_in
 from stagedml.inspection.curves import curves
 from stagedml.inspection.sparks import curve_svg
@@ -337,9 +336,8 @@ def _step(step: PlanStep) -> tuple[object, ...]:
     if step.verdict is Verdict.REUSE:
         reused = ", ".join(parse_rref(rref).rhash[:6] for rref in step.rrefs)
         return aside(step.verdict.value), aside(step.name), aside(hash_), aside(cut(reused)), ""
-    why = cut(", ".join(map(told, step.reasons)))
     takes = words.span(step.seconds) if step.seconds and step.seconds >= 1 else ""
-    return element("strong", step.verdict.value), step.name, hash_, why, takes
+    return element("strong", step.verdict.value), step.name, hash_, texts.because(step.reasons), takes
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
