@@ -19,7 +19,8 @@ _NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 # The class stands twice, to weigh more than what the page says of all tables.
 _STYLE = """
 .stagedml.stagedml { line-height: 1.45; overflow-x: auto; }
-.stagedml.stagedml table { border-collapse: collapse; border: 0; margin: .2em 0 .6em 0; table-layout: auto; }
+.stagedml.stagedml table { border-collapse: collapse; border: 0; color: inherit; font-size: inherit;
+    margin: .2em 0 .6em 0; table-layout: auto; }
 .stagedml.stagedml tr, .stagedml.stagedml tbody tr:nth-child(n) { background: none; border: 0; }
 .stagedml.stagedml th, .stagedml.stagedml td { background: none; border: 0; color: inherit; text-align: left;
     border-bottom: 1px solid rgba(128, 128, 128, .25); max-width: 44em; overflow-wrap: anywhere;

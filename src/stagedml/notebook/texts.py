@@ -13,7 +13,7 @@ from stagedml.authoring.schema import type_name
 from stagedml.authoring.stage import Stage
 from stagedml.core import words
 from stagedml.core.differences import cut_to_difference
-from stagedml.core.plan import Plan, PlanStep, Reason
+from stagedml.core.plan import Plan, PlanStep, Reason, Verdict
 from stagedml.engine.check import Check
 from stagedml.engine.console import from_here, plan_lines, told
 from stagedml.inspection.compare import Changed, Comparison
@@ -24,7 +24,7 @@ from stagedml.notebook.html import cut
 MOST_LINES = 40
 _LONGEST = 60
 _MOST_REASONS = 8
-_FILE_OF_CELL = re.compile(r"\S*[/\\]ipykernel_\d+[/\\]\d+\.py:(\d+)")
+_FILE_OF_CELL = re.compile(r"(?<!\S)\S*?[/\\]ipykernel_\d+[/\\]\d+\.py:(\d+)")
 
 
 def of_stage(stage: Stage[..., Any]) -> str:
@@ -68,8 +68,7 @@ def shown_first(plan: Plan) -> list[PlanStep]:
     """The steps in their order; of a plan that is too long to be shown, those first that are not plain reuse."""
     if len(plan.steps) <= MOST_LINES:
         return list(plan.steps)
-    builds = set(plan.builds)
-    return [*plan.builds, *(step for step in plan.steps if step not in builds)]
+    return [*plan.builds, *(step for step in plan.steps if step.verdict is Verdict.REUSE)]
 
 
 def plan_sum(plan: Plan) -> str:
