@@ -22,7 +22,7 @@ from stagedml.store.objects import Store
 
 logger = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.json"
+_METRICS = "metrics.json"
 _HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
@@ -249,9 +249,9 @@ def _changed_files(before: _Side, after: _Side) -> Iterator[Changed]:
 
 
 def metrics_in(folder: Path) -> dict[str, float]:
-    """The numbers in a realization's `metrics.json`, by where they stand in it; none where it cannot be read."""
+    """The numbers in the `metrics.json` of a realization, by where they stand in it; none where it cannot be read."""
     try:
-        return dict(_numbers(json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))))
+        return dict(_numbers(json.loads((folder / _METRICS).read_text(encoding="utf-8"))))
     except (OSError, ValueError, RecursionError):
         return {}
 

@@ -20,7 +20,7 @@ _LINE = "#3b82c4"  # seen on a light and on a dark background
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
     """Values as a line of at most `width` blocks: the lowest is `▁`, the highest `█`, what is no number a space."""
-    means = _means(values, width)
+    means = thinned(values, width)
     finite = [value for value in means if math.isfinite(value)]
     if not finite:
         return " " * len(means)
@@ -37,8 +37,8 @@ def _share(value: float, low: float, high: float) -> float:
     return 0.5 if high == low else (value / 2 - low / 2) / (high / 2 - low / 2)
 
 
-def _means(values: Sequence[float], count: int) -> list[float]:
-    """At most `count` means of neighbours; of those, what is no finite number is left out if anything remains."""
+def thinned(values: Sequence[float], count: int) -> list[float]:
+    """Values as at most `count` means of neighbours; what is no finite number counts if nothing else is."""
     groups = min(len(values), max(count, 1))
     bounds = [len(values) * place // groups for place in range(groups + 1)] if groups else [0]
     return [_mean(values[start:stop]) for start, stop in itertools.pairwise(bounds)]
@@ -57,7 +57,7 @@ def curve_svg(series: Series, width: int = 240, height: int = 60) -> str:
         series: what to draw; of more than about 200 points, neighbours are drawn as their mean.
         width, height: of the picture, pixels.
     """
-    steps, values = _means(series.at, _MOST_POINTS), _means(series.values, _MOST_POINTS)
+    steps, values = thinned(series.at, _MOST_POINTS), thinned(series.values, _MOST_POINTS)
     points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
     title = escape(_told(series))
     lines = [

@@ -23,7 +23,7 @@ from stagedml.core.config import inputs_of, is_ref_path, resolve
 from stagedml.core.plan import Plan, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.engine.check import Check
-from stagedml.inspection.compare import METRICS_FILE, Comparison, metrics_in
+from stagedml.inspection.compare import Comparison, metrics_in
 from stagedml.inspection.curves import curves
 from stagedml.inspection.sparks import curve_svg
 from stagedml.inspection.views import RealizationView, show
@@ -36,6 +36,7 @@ from stagedml.store.objects import Store
 
 T = TypeVar("T")
 
+_METRICS = "metrics.json"
 _LARGEST_METRICS_BYTES = 2**20
 _LARGEST_LOG_BYTES = 2**25
 _MOST_FILES_LOOKED_AT = 1_000
@@ -160,14 +161,14 @@ def _beginning(value: Any, depth: int = 0) -> Any:
 def _metrics(folder: Path) -> Markup:
     measured = _measured(folder)
     if measured is None:
-        return aside(f"{METRICS_FILE} is too large to be shown")
+        return aside(f"{_METRICS} is too large to be shown")
     return table(("", ""), list(measured.items()), lambda row: row)
 
 
 def _measured(folder: Path) -> dict[str, float] | None:
     """The numbers in a realization's metrics but for those in lists, which are histories; None if it is too large."""
     try:
-        if os.stat(folder / METRICS_FILE).st_size > _LARGEST_METRICS_BYTES:
+        if os.stat(folder / _METRICS).st_size > _LARGEST_METRICS_BYTES:
             return None
     except OSError:
         return {}
