@@ -269,7 +269,7 @@ def shell(of: str | Build | None = None) -> int:
 
 
 def _parsed(ref: str) -> RealizationRef | DerivationRef:
-    return parse_rref(ref) if is_rref(ref) else parse_dref(ref)
+    return parse_dref(ref) if str(ref).startswith("dref:") else parse_rref(ref)
 
 
 def _current_store() -> Store:

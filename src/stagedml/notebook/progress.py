@@ -16,9 +16,8 @@ from pathlib import Path
 
 from stagedml.core import words
 from stagedml.core.plan import Plan
-from stagedml.core.refs import parse_dref, parse_rref
-from stagedml.engine.console import count
-from stagedml.engine.events import Observer
+from stagedml.core.refs import parse_rref
+from stagedml.engine.console import Named, count
 from stagedml.notebook.html import Markup, aside, element, page, table
 
 _EVERY_S = 0.2
@@ -39,7 +38,7 @@ class _Running:
         return element("strong", self.name), bar, self.told
 
 
-class NotebookObserver(Observer):
+class NotebookObserver(Named):
     """Shows a realize in one output of a notebook.
 
     Args:
@@ -47,6 +46,7 @@ class NotebookObserver(Observer):
     """
 
     def __init__(self, show: Callable[[Markup, str], None]) -> None:
+        super().__init__()
         self._show = show
         self._running: dict[str, _Running] = {}
         self._over: list[tuple[str, str]] = []
@@ -57,15 +57,16 @@ class NotebookObserver(Observer):
         self._lock = threading.RLock()
 
     def planned(self, plan: Plan) -> None:
+        super().planned(plan)
         self._reused = len(plan.steps) - len(plan.builds)
 
     def waiting(self, dref: str, owner: str) -> None:
         with self._changing():
-            self._running[dref] = _Running(_name(dref), f"waiting for {owner}, which builds it")
+            self._running[dref] = _Running(self.name_of(dref), f"waiting for {owner}, which builds it")
 
     def started(self, dref: str, instance: int, outpath: Path) -> None:
         with self._changing():
-            name = _name(dref) + f", instance {instance}" * (instance > 0)
+            name = self.name_of(dref) + f", instance {instance}" * (instance > 0)
             self._running[dref] = _Running(name, f"building since {time.strftime('%H:%M:%S')}")
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
@@ -76,7 +77,7 @@ class NotebookObserver(Observer):
 
     def message(self, dref: str, text: str) -> None:
         with self._changing():
-            self._messages = [*self._messages, f"{_name(dref)}: {text}"][-_MOST_MESSAGES:]
+            self._messages = [*self._messages, f"{self.name_of(dref)}: {text}"][-_MOST_MESSAGES:]
 
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         self._ended(dref, f"built in {words.span(seconds)}")
@@ -99,7 +100,7 @@ class NotebookObserver(Observer):
     def _ended(self, dref: str, how: str) -> None:
         with self._changing():
             build = self._running.pop(dref, None)
-            self._over.append((build.name if build else _name(dref), how))
+            self._over.append((build.name if build else self.name_of(dref), how))
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -136,7 +137,3 @@ class NotebookObserver(Observer):
             table(("",), self._messages, lambda line: (line,)),
             element("div", aside(", ".join(sums))) if sums else "",
         )
-
-
-def _name(dref: str) -> str:
-    return parse_dref(dref).name
