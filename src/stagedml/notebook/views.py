@@ -266,7 +266,7 @@ def of_lens(lens: Lens) -> Markup:
         return _realization(current_store(), parse_rref(value))
     if is_ref_path(value):
         return _file(lens.syspath)
-    return element("pre", cut(texts.json_text(_beginning(value)), _LONGEST_FILE))
+    return element("pre", text(texts.json_text(_beginning(value)), _LONGEST_FILE))
 
 
 def _file(path: Path) -> Markup:
@@ -278,12 +278,12 @@ def _file(path: Path) -> Markup:
         return joined((code(path), " is not there"))
     with open(path, "rb") as file:
         begin = file.read(_LONGEST_FILE)
-    about = words.size(path.stat().st_size)
     try:
-        text = begin.decode("utf-8", "strict" if len(begin) < _LONGEST_FILE else "ignore")
+        read = begin.decode("utf-8", "strict" if len(begin) < _LONGEST_FILE else "ignore")
     except UnicodeDecodeError:
-        text = ""
-    shown = element("pre", text) if "\0" not in text else ""
+        read = "\0"
+    shown = element("pre", text(read, _LONGEST_FILE)) if "\0" not in read else ""
+    about = words.size(path.stat().st_size)
     return joined((element("div", code(path), aside(f" \N{MIDDLE DOT} {about}")), shown))
 
 
@@ -378,4 +378,4 @@ def _code(found: Comparison) -> Markup:
 @_careful
 def of_check(check: Check) -> Markup:
     """Whether rebuilds were the same."""
-    return element("pre", cut(texts.of_check(check), _LONGEST_FILE))
+    return element("pre", text(texts.of_check(check), _LONGEST_FILE))
