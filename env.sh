@@ -62,8 +62,7 @@ EOF
 }
 
 runipython() {
-    if python -c 'from stagedml import load_ipython_extension' 2>/dev/null; then set -- --ext=stagedml "$@"; fi
-    ipython --InteractiveShellApp.exec_lines='from stagedml.stages.all import *' "$@"
+    ipython --ext=stagedml --InteractiveShellApp.exec_lines='from stagedml.stages.all import *' "$@"
 }
 
 # In rundocker.sh's container the ports are those that it published.

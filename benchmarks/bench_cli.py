@@ -30,6 +30,10 @@ COMMANDS = {
 }
 
 
+def nodes(count: int) -> list[toys.Node]:
+    return [toys.node(label=str(number), inputs=[]) for number in range(count)]
+
+
 def seconds_of(command: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
@@ -44,7 +48,7 @@ def main() -> None:
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(prefix="bench-cli-") as root:
             store_initialize(root)
-            realize_many(instantiate(lambda: [toys.node(label=str(number), inputs=[]) for number in range(size)]))
+            realize_many(instantiate(nodes, size))
             environment = {**os.environ, "STAGEDML_ROOT": root, "STAGEDML_DURABLE": "0"}
             commands = {"(python -c pass)": [sys.executable, "-c", "pass"], **COMMANDS}
             taken: dict[str, list[float]] = {name: [] for name in commands}

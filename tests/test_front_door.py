@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pexpect
+import pytest
 
 
-def test_a_session_reads_as_printed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", [[], ["--ext=stagedml"]], ids=["plain", "with the extension"])
+def test_a_session_reads_as_printed(tmp_path: Path, extension: list[str]) -> None:
     environment = {
         **os.environ,
         "HOME": str(tmp_path),
@@ -20,7 +22,7 @@ def test_a_session_reads_as_printed(tmp_path: Path) -> None:
     }
     shell = pexpect.spawn(
         sys.executable,
-        ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"],
+        ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", *extension],
         env=environment,
         encoding="utf-8",
         timeout=120,

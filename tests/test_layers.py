@@ -31,7 +31,8 @@ LAYERS = (
     ("engine", "stages"),
     ("inspection",),
     ("testing",),
-    ("cli", "stages.all", "stagedml"),
+    ("cli", "notebook", "stages.all"),
+    ("stagedml",),
 )
 ROW_OF = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 

@@ -90,6 +90,16 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "instantiate(5)": (lambda: s.instantiate(5), "5 is no stage function"),
     "realized(5)": (lambda: s.realized(5), "realized(5): pass a stage function"),
     "rref2path(5)": (lambda: s.rref2path(5), "'5' is not a reference"),
+    "lsref(5)": (lambda: s.lsref(5), "'5' is not a reference"),
+    "lsref('rref:x')": (lambda: s.lsref("rref:x"), "'rref:x' is not a reference: expected rref:"),
+    "lsref('dref:x')": (lambda: s.lsref("dref:x"), "'dref:x' is not a reference: expected dref:"),
+    "lsref(folder=5)": (lambda: s.lsref(realize(target()), 5), "5 is no path; give one relative to the realization"),
+    "catref(dref)": (lambda: s.catref(str(target().result), "x"), "is not a reference: expected rref:"),
+    "catref(path=None)": (lambda: s.catref(realize(target()), None), "None is no path; give one relative"),
+    "find(5)": (lambda: s.find(5), "find(5): give the name of a stage, such as 'bert-*'"),
+    "du(5)": (lambda: s.du(5), "'5' is not a reference"),
+    "diff('a', 'b')": (lambda: s.diff("a", "b"), "'a' is not a reference"),
+    "shell(5)": (lambda: s.shell(5), "'5' is not a reference"),
     "mklens(5)": (lambda: s.mklens(5), "wanted a reference, a closure, a build or a dict, got 5"),
 }
 

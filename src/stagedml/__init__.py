@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from stagedml.errors import StoreError as StoreError
     from stagedml.errors import UsageError as UsageError
     from stagedml.inspection.browse import catref as catref
+    from stagedml.inspection.browse import diff as diff
     from stagedml.inspection.browse import du as du
     from stagedml.inspection.browse import find as find
     from stagedml.inspection.browse import lsref as lsref
@@ -123,7 +124,7 @@ _WHERE = {
         "repl_rrefs",
     ),
     "stagedml.errors": ("BuildError", "RemoteError", "StagedmlError", "StoreError", "UsageError"),
-    "stagedml.inspection.browse": ("catref", "du", "find", "lsref", "shell"),
+    "stagedml.inspection.browse": ("catref", "diff", "du", "find", "lsref", "shell"),
     "stagedml.inspection.curves": ("curves",),
     "stagedml.inspection.graph": ("depgraph",),
     "stagedml.inspection.plots": ("plot_compare", "plot_curves"),
@@ -145,6 +146,20 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext stagedml`: how references, stages and plans are shown, `%realize`, `%plan`, `%why`, and completion."""
+    from stagedml.notebook import extension
+
+    extension.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext stagedml`."""
+    from stagedml.notebook import extension
+
+    extension.unload(shell)
 
 
 def __dir__() -> list[str]:

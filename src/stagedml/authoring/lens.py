@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from stagedml.authoring.pylightnix import Closure, DRef, RefPath, RRef, StorageS
 from stagedml.authoring.session import current_source, current_store, store_of
 from stagedml.core import config as configs
 from stagedml.core.refs import dref_of, is_dref, is_rref, parse_dref, parse_rref
-from stagedml.errors import UsageError
+from stagedml.errors import StagedmlError, UsageError
 from stagedml.store.objects import Store
 
-_ACCESSORS = ("val", "optval", "refpath", "dref", "rref", "syspath", "contents", "get")
+ACCESSORS = ("val", "optval", "refpath", "dref", "rref", "syspath", "contents", "get")
 
 
 class InvalidLens(UsageError):
@@ -98,9 +99,10 @@ class Lens:
 
     def __dir__(self) -> Iterable[str]:
         try:
-            return [*_ACCESSORS, *self._fields()]
-        except UsageError:
-            return list(_ACCESSORS)
+            fields = self._fields()
+        except (StagedmlError, OSError, ValueError, RecursionError):  # there are none, or they cannot be read
+            return list(ACCESSORS)
+        return [*ACCESSORS, *(name for name in fields if name.isidentifier() and not iskeyword(name))]
 
     def __repr__(self) -> str:
         return f"<lens {self._path}: {_short(self._value)}>"

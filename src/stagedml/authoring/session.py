@@ -1,7 +1,8 @@
 """The one default store of a process, and the store of the moment.
 
 `store_initialize` sets the default for all threads; `using_store` another one for a block of code. Nothing else in
-StagedML is global but the realize that a person takes part in (`engine/repl.py`).
+StagedML is global but the realize that a person takes part in (`engine/repl.py`), and what a notebook shows realizes
+with (`engine/console.py`).
 """
 
 from __future__ import annotations

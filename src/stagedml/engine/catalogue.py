@@ -21,21 +21,27 @@ from stagedml.authoring.redefine import redefine
 from stagedml.authoring.stage import Stage, declaring
 from stagedml.errors import UsageError
 
+#: The names of no session.
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
-def declared(stage: str, arguments: Sequence[str], catalogue: str) -> Instantiated[Any]:
+
+def declared(
+    stage: str, arguments: Sequence[str], catalogue: str, session: Mapping[str, Any] = NOTHING
+) -> Instantiated[Any]:
     """Declare a stage in the current store.
 
     Args:
-        stage: as of `stage_named`.
+        stage: a name in the session, or as of `stage_named`.
         arguments: VALUE or NAME=VALUE for its parameters; of a function that composes stages also NAME=VALUE for a
             parameter of the stage that it returns, and STAGE.NAME=VALUE for one of a stage inside. Values are JSON
             where they read as such and the parameter takes it, plain text otherwise.
         catalogue: the module whose stages go by their bare names.
+        session: names that come before those of the catalogue.
 
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
-    function = stage_named(stage, catalogue)
+    function = session[stage] if is_stage(session.get(stage)) else stage_named(stage, catalogue)
     positional = [text for text in arguments if not _is_assignment(text)]
     named = _named(arguments)
     if isinstance(function, Stage):
@@ -144,7 +150,7 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
     module_name, _, name = text.rpartition(":")
     found_module = _imported(text, module_name or catalogue)
     found: Any = getattr(found_module, name, None)
-    if _is_stage(found):
+    if is_stage(found):
         stage: Callable[..., Any] = found
         return stage
     stages = stages_in(found_module)
@@ -169,7 +175,7 @@ def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
 
 def stages_in(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """The stages that a module has names for, by name."""
-    return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and _is_stage(value)}
+    return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and is_stage(value)}
 
 
 def stages_of(catalogue: str) -> dict[str, Callable[..., Any]]:
@@ -204,7 +210,7 @@ def knows_stage(text: str, catalogue: str) -> bool:
     return ":" in text or any(prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_"))
 
 
-def _is_stage(value: object) -> bool:
+def is_stage(value: object) -> bool:
     """Whether something declares stages: a stage, or a function that is no tool, such as `gc` or `typing.overload`."""
     if isinstance(value, Stage):
         return True

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -51,7 +52,7 @@ def from_here(text: str) -> str:
     return text
 
 
-class _Named(Observer):
+class Named(Observer):
     """Calls stages by their names, with the start of the hash where a plan has several of one name."""
 
     def __init__(self, *, show_plan: bool = False) -> None:
@@ -62,12 +63,13 @@ class _Named(Observer):
         names = Counter(step.name for step in plan.steps if step.verdict is not Verdict.REUSE)
         self._shared = {name for name, times in names.items() if times > 1}
 
-    def _name(self, dref: str) -> str:
+    def name_of(self, dref: str) -> str:
+        """What a derivation is called."""
         ref = parse_dref(dref)
         return f"{ref.name} {ref.dhash[:6]}" if ref.name in self._shared else ref.name
 
 
-class LineObserver(_Named):
+class LineObserver(Named):
     """Plain lines on a stream: for pipes, logs and tests."""
 
     def __init__(self, stream: TextIO | None = None, *, show_plan: bool = False) -> None:
@@ -76,7 +78,7 @@ class LineObserver(_Named):
         self._last: dict[tuple[str, str], float] = {}
 
     def _say(self, dref: str, text: str) -> None:
-        self._stream.write(f"{self._name(dref)}: {text}\n")
+        self._stream.write(f"{self.name_of(dref)}: {text}\n")
         self._stream.flush()
 
     def planned(self, plan: Plan) -> None:
@@ -118,7 +120,7 @@ def count(done: int, total: int | None, unit: str) -> str:
     return f"{done}/{total} {unit}".rstrip() if total else f"{done} {unit}".rstrip()
 
 
-class TerminalObserver(_Named):
+class TerminalObserver(Named):
     """One line for each build that runs, redrawn in place and gone when it is over."""
 
     def __init__(self, *, show_plan: bool = False) -> None:
@@ -146,7 +148,7 @@ class TerminalObserver(_Named):
 
     def _task(self, dref: str) -> TaskID:
         if dref not in self._tasks:
-            self._tasks[dref] = self._display().add_task(self._name(dref), total=None, count="", note="")
+            self._tasks[dref] = self._display().add_task(self.name_of(dref), total=None, count="", note="")
         return self._tasks[dref]
 
     def planned(self, plan: Plan) -> None:
@@ -155,26 +157,26 @@ class TerminalObserver(_Named):
             sys.stderr.write("\n".join(plan_lines(plan)) + "\n")
 
     def waiting(self, dref: str, owner: str) -> None:
-        self._display().console.print(f"{self._name(dref)}: waiting for {owner}, which builds it", markup=False)
+        self._display().console.print(f"{self.name_of(dref)}: waiting for {owner}, which builds it", markup=False)
 
     def started(self, dref: str, instance: int, outpath: Path) -> None:
         self._task(dref)
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
-        description = f"{self._name(dref)} {label}".rstrip()
+        description = f"{self.name_of(dref)} {label}".rstrip()
         told = count(done, total, unit)
         self._display().update(
             self._task(dref), description=description, completed=done, total=total, count=told, note=note
         )
 
     def message(self, dref: str, text: str) -> None:
-        self._display().console.print(f"{self._name(dref)}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._display().console.print(f"{self.name_of(dref)}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, dref: str, rref: str, seconds: float) -> None:
         self._forget(dref)
 
     def adopted(self, dref: str, rref: str, source: str) -> None:
-        text = f"{self._name(dref)}: adopted {parse_rref(source).rhash[:6]} instead of being built"
+        text = f"{self.name_of(dref)}: adopted {parse_rref(source).rhash[:6]} instead of being built"
         self._display().console.print(text, markup=False, highlight=False)
 
     def failed(self, dref: str, error: BaseException) -> None:
@@ -199,6 +201,18 @@ def shown(*, show_plan: bool) -> Observer:
     return TerminalObserver(show_plan=show_plan) if _is_terminal() else LineObserver(show_plan=show_plan)
 
 
+#: What shows a realize in this process, if a face said so: a kernel's output is no terminal.
+_display: Callable[[], Observer] | None = None
+
+
+def show_with(display: Callable[[], Observer] | None) -> None:
+    """Let realizes be shown by observers made so, unless they are given one; None: on standard error again."""
+    global _display
+    _display = display
+
+
 def default_observer() -> Observer:
-    """A display on standard error where that is a terminal, else nothing."""
+    """What a face asked for; else a display on standard error where that is a terminal, else nothing."""
+    if _display is not None:
+        return _display()
     return TerminalObserver() if _is_terminal() else Observer()

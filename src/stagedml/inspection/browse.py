@@ -1,7 +1,7 @@
 """Looking around in a store from Python: lists of names, texts, a shell in a folder, and a search.
 
-The first functions take a store; `lsref`, `catref`, `find`, `du` and `shell` are for sessions, look at the current one,
-and take a realization or a derivation as a session has it. None of them changes anything.
+The first functions take a store; `lsref`, `catref`, `find`, `diff`, `du` and `shell` are for sessions, look at the
+current one, and take a realization or a derivation as a session has it. None of them changes anything.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stagedml.core import config as configs
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.errors import UsageError
+from stagedml.inspection.compare import Comparison, compare
 from stagedml.inspection.du import Usage, usage
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store
@@ -232,6 +233,15 @@ def du(*rrefs: str) -> Usage:
     return usage(_current_store(), [parse_rref(rref) for rref in rrefs] or None)
 
 
+def diff(old: str, new: str) -> Comparison:
+    """What differs between two realizations in the current store: config, code, packages, inputs, metrics and files.
+
+    Raises:
+        NotInStore: one of them is not there.
+    """
+    return compare(_current_store(), parse_rref(old), parse_rref(new))
+
+
 def shell(of: str | Build | None = None) -> int:
     """Open the user's shell in a folder, and wait until it is left; returns its exit code.
 
@@ -260,7 +270,7 @@ def shell(of: str | Build | None = None) -> int:
 
 
 def _parsed(ref: str) -> RealizationRef | DerivationRef:
-    return parse_rref(ref) if is_rref(ref) else parse_dref(ref)
+    return parse_dref(ref) if str(ref).startswith("dref:") else parse_rref(ref)
 
 
 def _current_store() -> Store:

@@ -39,7 +39,7 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
-from stagedml.inspection.browse import catref, du, find, lsref, shell
+from stagedml.inspection.browse import catref, diff, du, find, lsref, shell
 from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import depgraph
 from stagedml.inspection.plots import plot_compare, plot_curves
@@ -92,6 +92,7 @@ __all__ = [
     "current_store",
     "curves",
     "depgraph",
+    "diff",
     "du",
     "every",
     "exactly",

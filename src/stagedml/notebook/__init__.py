@@ -1,0 +1,1 @@
+"""StagedML in IPython and Jupyter: what `%load_ext stagedml` brings."""
