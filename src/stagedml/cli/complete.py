@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import inspect
 import os
 from collections.abc import Callable, Iterable
 
@@ -75,12 +73,11 @@ def _references(prefix: str, parsed_args: argparse.Namespace, **_: object) -> li
 
 def _stages(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     """The names of the catalogue; those that bring all that they need first said without `all_`."""
-    from stagedml.engine.catalogue import stages_in
+    from stagedml.engine.catalogue import stages_of
 
-    with contextlib.suppress(StagedmlError, ImportError):
+    with contextlib.suppress(StagedmlError):
         module, colon, _name = prefix.rpartition(":")
-        catalogue = module or read_settings().catalogue
-        names = list(stages_in(importlib.import_module(catalogue)))
+        names = list(stages_of(module or read_settings().catalogue))
         if colon:
             return [f"{module}:{name}" for name in names]
         return [*names, *(name.removeprefix("all_") for name in names if name.startswith("all_"))]
@@ -93,15 +90,11 @@ def _references_and_stages(prefix: str, parsed_args: argparse.Namespace, **more:
 
 def _parameters(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     """`NAME=` for what the stage takes."""
-    from stagedml.authoring.stage import Stage
-    from stagedml.engine.catalogue import stage_named
+    from stagedml.engine.catalogue import parameter_names, stage_named
 
     named = getattr(parsed_args, "stage", None) or getattr(parsed_args, "what", None)
-    with contextlib.suppress(StagedmlError, ImportError):
-        stage = stage_named(named or "", read_settings().catalogue)
-        if isinstance(stage, Stage):
-            return [f"{name}=" for name in (*stage.checks, *stage.exec_checks)]
-        return [f"{name}=" for name in inspect.signature(stage).parameters if name != "r"]
+    with contextlib.suppress(StagedmlError):
+        return [f"{name}=" for name in parameter_names(stage_named(named or "", read_settings().catalogue))]
     return []
 
 

@@ -205,6 +205,13 @@ def _imported(text: str, module: str) -> types.ModuleType:
         raise UsageError(f"{text}: importing {module} failed, {problem}") from error
 
 
+def parameter_names(stage: Callable[..., Any]) -> list[str]:
+    """What a stage, or a function that composes stages, takes."""
+    if isinstance(stage, Stage):
+        return [*stage.checks, *stage.exec_checks]
+    return [name for name in inspect.signature(stage).parameters if name != "r"]  # Pylightnix's registry
+
+
 def knows_stage(text: str, catalogue: str) -> bool:
     """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue, but for `all_`."""
     return ":" in text or any(prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_"))

@@ -7,8 +7,6 @@ called.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,7 +17,7 @@ from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.lens import ACCESSORS, Lens, mklens
 from stagedml.authoring.stage import Stage
-from stagedml.engine.catalogue import is_stage, stage_named
+from stagedml.engine.catalogue import is_stage, parameter_names, stage_named, stages_of
 from stagedml.errors import StagedmlError
 from stagedml.settings import read_settings
 
@@ -77,7 +75,7 @@ def _fields(value: object) -> Iterable[str]:
 
 def _stages(names: Mapping[str, Any]) -> list[str]:
     """The stages of the session and of the catalogue, and what is composed of them and named so."""
-    catalogue = vars(importlib.import_module(read_settings().catalogue))
+    catalogue = stages_of(read_settings().catalogue)
     return sorted(
         name
         for name, value in {**catalogue, **names}.items()
@@ -87,6 +85,4 @@ def _stages(names: Mapping[str, Any]) -> list[str]:
 
 def _parameters(names: Mapping[str, Any], stage: str) -> list[str]:
     function = names[stage] if is_stage(names.get(stage)) else stage_named(stage, read_settings().catalogue)
-    if isinstance(function, Stage):
-        return [*function.checks, *function.exec_checks]
-    return list(inspect.signature(function).parameters)
+    return parameter_names(function)
