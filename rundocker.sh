@@ -98,7 +98,7 @@ podman-*rootless=true*)
     name_the_user
     ;;
 esac
-if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU '; then options+=("${gpus[@]}"); fi
+if nvidia-smi --list-gpus 2>/dev/null | grep '^GPU ' >/dev/null; then options+=("${gpus[@]}"); fi
 
 # Nobody's home is there: caches and histories go where they end with the container.
 options+=(--env HOME=/tmp --env "PYTHONPATH=$tree/src")

@@ -42,7 +42,8 @@ pin() {
     fail "sources.txt has no $1"
 }
 
-has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU '; }
+# grep reads to the end: one that stops early ends nvidia-smi, and that would count as a failure.
+has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep '^GPU ' >/dev/null; }
 
 # The first clang that is new enough for TensorFlow 2.20; its own release was built with 18.
 find_clang() {
