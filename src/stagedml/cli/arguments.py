@@ -98,7 +98,7 @@ def _realizing(verbs: _Verbs) -> None:
         sub.add_argument("--out-link", metavar="NAME", help="keep the result by a link, as of roots add")
         sub.add_argument("--instances", type=int, metavar="N", help="build N instances of the target")
         sub.add_argument(
-            "--jobs", type=int, metavar="N", help="build up to N stages at once, each in a process of its own"
+            "-j", "--jobs", type=int, metavar="N", help="build up to N stages at once, each in a process of its own"
         )
         sub.add_argument(
             "--keep-going", action="store_true", help="after a failure, go on with what does not rest on it"
