@@ -97,6 +97,7 @@ class BuildFailed(BuildError):
             parts.append(f"  the last it printed, of {self.log_path}:\n" + textwrap.indent(self.log, "    | "))
         if self.scratch:
             parts.append(f"  what it had written is kept, until the next attempt, in {self.scratch}")
+            parts.append(f"  `stagedml shell {parse_dref(self.dref).name}` leads there, `stagedml retry` tries again")
         return "\n".join(parts)
 
 
