@@ -90,6 +90,10 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "instantiate(5)": (lambda: s.instantiate(5), "5 is no stage function"),
     "realized(5)": (lambda: s.realized(5), "realized(5): pass a stage function"),
     "rref2path(5)": (lambda: s.rref2path(5), "'5' is not a reference"),
+    "runtb(5)": (lambda: s.runtb(5), "runtb(5): give realizations, names of stages, folders of logs, or a build"),
+    "runtb(port='x')": (lambda: s.runtb(port="x"), "port='x': give a number up to 65535"),
+    "runtb(host=5)": (lambda: s.runtb(host=5), "host=5: give an address of this machine"),
+    "runtb([rref])": (lambda: s.runtb([realize(target())]), "]): give realizations, names of stages"),
     "mklens(5)": (lambda: s.mklens(5), "wanted a reference, a closure, a build or a dict, got 5"),
 }
 
