@@ -28,6 +28,7 @@ from stagedml.inspection import tensorboard_process
 from stagedml.inspection.libraries import LibraryMissing
 from stagedml.inspection.tensorboard import NoLogs, TensorBoardEnded, serve
 from stagedml.store.objects import Store
+from stagedml.testing import toys
 
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -238,11 +239,11 @@ def test_a_store_that_one_may_only_read_is_shown(store: Store, runtb: RunTb, mon
 
 
 def test_what_has_no_logs_is_told(store: Store) -> None:
-    with pytest.raises(NoLogs, match=r"nothing in .*store-v0 has events of TensorBoard in its log"):
+    with pytest.raises(NoLogs, match=r"store-v0: there are no events of TensorBoard in any log"):
         begun()
-    realize(instantiate(all_trained))
-    with pytest.raises(NoLogs, match=r"none of text has events of TensorBoard in its log; .*`build.log_dir`"):
-        begun("text")
+    realize(instantiate(toys.all_counted))
+    with pytest.raises(NoLogs, match=r"^text, upper: there are no events .* below `build.log_dir`"):
+        begun("text", "upper")
     assert isinstance(pickle.loads(pickle.dumps(NoLogs("store", ["a"]))), NoLogs)
     assert str(pickle.loads(pickle.dumps(TensorBoardEnded("ended", ["a", "b"])))) == "TensorBoard ended\n  a\n  b"
     assert not scratch_of(store)

@@ -21,9 +21,9 @@ _LOOK_EVERY_S = 1.0
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
     with serve(store, arguments.refs, port=arguments.port, host=arguments.host, once=arguments.once) as board:
-        show(arguments, board.served, lambda served: [served.url])
-        sys.stdout.flush()
         try:
+            show(arguments, board.served, lambda served: [served.url])
+            sys.stdout.flush()
             _stay(board, is_told=not arguments.json)
         except KeyboardInterrupt as interrupt:
             if type(interrupt) is not KeyboardInterrupt:  # SIGTERM

@@ -118,7 +118,7 @@ class LogTree:
         """What is shown."""
         return tuple(
             Run(name, str(source.realization or source.derivation or ""), str(source.log))
-            for name, source in sorted(self._runs.items())
+            for name, source in sorted(self._runs.copy().items())  # another thread may refresh meanwhile
         )
 
     def refresh(self) -> None:

@@ -69,8 +69,8 @@ class NoLogs(UsageError):
         self.storage, self.asked = storage, tuple(asked)
 
     def __str__(self) -> str:
-        what = f"none of {', '.join(self.asked)}" if self.asked else f"nothing in {self.storage}"
-        return f"{what} has events of TensorBoard in its log; a builder writes them below `build.log_dir`"
+        where = ", ".join(self.asked) or self.storage
+        return f"{where}: there are no events of TensorBoard in any log; a builder writes them below `build.log_dir`"
 
 
 @dataclass(frozen=True, slots=True)
