@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,6 +314,19 @@ def test_what_an_attempt_left_goes_when_the_next_one_begins(store: Store, tmp_pa
     write_events(folder / "__log__", {"loss": {1: 2.0}}, "2")
     tree.refresh()
     assert [path.name for path in (tree.folder / "train").glob("*.v2")] == ["events.out.tfevents.2.host.1.0.v2"]
+
+
+def test_where_no_hard_link_can_be_there_is_a_symbolic_one(store: Store, tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        file = write_events(Path(folder) / "__log__", {"loss": {1: 1.0}})
+        build = RunningBuild(str(instantiate(all_trained).result), 0, folder, 0.0)
+        tree = LogTree(store, (), [build], tmp_path / "links")
+        link = tree.folder / "train" / file.name
+        assert link.is_symlink()
+        assert link.read_bytes() == file.read_bytes()
 
 
 def test_a_build_whose_run_was_killed_does_not_run(store: Store, tmp_path: Path) -> None:
