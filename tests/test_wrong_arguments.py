@@ -100,6 +100,10 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "du(5)": (lambda: s.du(5), "'5' is not a reference"),
     "diff('a', 'b')": (lambda: s.diff("a", "b"), "'a' is not a reference"),
     "shell(5)": (lambda: s.shell(5), "'5' is not a reference"),
+    "runtb(5)": (lambda: s.runtb(5), "runtb(5): give realizations, names of stages, folders of logs, or a build"),
+    "runtb(port='x')": (lambda: s.runtb(port="x"), "port='x': give a number up to 65535"),
+    "runtb(host=5)": (lambda: s.runtb(host=5), "host=5: give an address of this machine"),
+    "runtb([rref])": (lambda: s.runtb([realize(target())]), "]): give realizations, names of stages"),
     "mklens(5)": (lambda: s.mklens(5), "wanted a reference, a closure, a build or a dict, got 5"),
 }
 

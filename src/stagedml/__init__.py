@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from stagedml.inspection.graph import depgraph as depgraph
     from stagedml.inspection.plots import plot_compare as plot_compare
     from stagedml.inspection.plots import plot_curves as plot_curves
+    from stagedml.inspection.tensorboard import TensorBoard as TensorBoard
+    from stagedml.inspection.tensorboard import runtb as runtb
     from stagedml.inspection.why import why as why
     from stagedml.stages.fetch import fetchfolder as fetchfolder
     from stagedml.stages.fetch import fetchlocal as fetchlocal
@@ -128,6 +130,7 @@ _WHERE = {
     "stagedml.inspection.curves": ("curves",),
     "stagedml.inspection.graph": ("depgraph",),
     "stagedml.inspection.plots": ("plot_compare", "plot_curves"),
+    "stagedml.inspection.tensorboard": ("TensorBoard", "runtb"),
     "stagedml.inspection.why": ("why",),
     "stagedml.stages.fetch": ("fetchfolder", "fetchlocal", "fetchpypi", "fetchurl"),
     "stagedml.store.gc": ("Policy",),

@@ -60,6 +60,7 @@ def filled(run: Run, root: str) -> str:
         (f"stagedml plan {TOYS}:count sc", {"scale="}),
         ("stagedml completion ", {"bash", "zsh", "fish"}),
         ("stagedml roots add x up", {"upper"}),
+        ("stagedml tensorboard upp", {"upper"}),
         ("stagedml show zz", set()),
     ],
 )

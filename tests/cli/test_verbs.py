@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +20,7 @@ from stagedml.cli.schema import schema, views
 
 TOYS = "stagedml.testing.toys:"
 TEXT, COUNTED, SAMPLE = f"{TOYS}text", f"{TOYS}all_counted", f"{TOYS}sample"
+TRAINED = "inspection.trainings:all_trained"
 FAILING = "cli.failing:failing"
 GONE = f"rref:{'0' * 32}-{'1' * 32}-gone"
 
@@ -231,6 +235,15 @@ VERBS = {
             Bad(["gc"], EXIT_USAGE, "has no stage 'gc'"),
         ],
     ),
+    "tensorboard": Verb(
+        ["tr*"],
+        "http://127.0.0.1:",
+        [
+            *BAD_REFS,
+            Bad(["text"], EXIT_USAGE, "text: there are no events of TensorBoard in any log"),
+            Bad(["--port", "65536"], EXIT_USAGE, "port=65536: give a number up to 65535"),
+        ],
+    ),
     "tree": Verb(
         ["count"],
         "└─ upper",
@@ -256,6 +269,7 @@ def made(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [COUNTED, "one"],
         [COUNTED, "two"],
         [SAMPLE, "--instances", "2"],
+        [TRAINED, "content=w"],
     ):
         code, _, err = run("realize", *arguments)
         assert code == 0, err
@@ -273,11 +287,25 @@ def test_there_is_a_case_for_every_verb() -> None:
     assert sorted(all_verbs()) == sorted(VERBS)
 
 
+def ran(run: Run, root: str, verb: str, *arguments: str) -> tuple[int, str, str]:
+    """Run a verb; the one that goes on until Ctrl-C gets that as soon as it has printed something."""
+    if verb != "tensorboard":
+        return run(verb, *arguments)
+    command = [sys.executable, "-m", "stagedml.cli.main", verb, "--root", root, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = first + process.stdout.read(), process.stderr.read()
+    return process.returncode, out, err
+
+
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_text_of_a_verb_and_its_exit_code(run: Run, verb: str) -> None:
+def test_the_text_of_a_verb_and_its_exit_code(run: Run, root: str, verb: str) -> None:
     case = VERBS[verb]
-    code, out, err = run(verb, *case.arguments)
+    code, out, err = ran(run, root, verb, *case.arguments)
     assert code == case.code, err
     assert case.text in out
     assert "\033" not in out
@@ -285,9 +313,9 @@ def test_the_text_of_a_verb_and_its_exit_code(run: Run, verb: str) -> None:
 
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("verb", views())
-def test_the_json_of_a_verb_is_of_the_form_that_its_schema_tells(run: Run, verb: str) -> None:
+def test_the_json_of_a_verb_is_of_the_form_that_its_schema_tells(run: Run, root: str, verb: str) -> None:
     case = VERBS[verb]
-    code, out, err = run(verb, "--json", *case.arguments)
+    code, out, err = ran(run, root, verb, "--json", *case.arguments)
     assert (code, err if verb not in ("realize", "check") else "") == (case.code, "")
     found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     jsonschema.Draft202012Validator(closed(schema(verb))).validate(found)

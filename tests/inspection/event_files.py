@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from stagedml.ml.tfrecord import checksum
@@ -29,7 +29,8 @@ def scalar(step: int, name: str, value: float, *, old: bool = False) -> bytes:
     if old:
         return _record(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, simple_value=value)])))
     tensor = make_tensor_proto(value, dtype="float32")
-    return _record(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, tensor=tensor)])))
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
+    return _record(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, tensor=tensor, metadata=metadata)])))
 
 
 def text(step: int, name: str, words: str) -> bytes:

@@ -216,6 +216,25 @@ def _drawing(verbs: _Verbs) -> None:
     sub.add_argument("--metric", metavar="NAME", help="one curve, such as loss; of results, a number in metrics.json")
     sub.add_argument("--results", action="store_true", help="compare what is in metrics.json, by bars")
     sub.add_argument("--by", metavar="PARAMETER", help="results over a parameter that is a number")
+    sub = verbs.add(
+        "tensorboard",
+        "serve TensorBoard on the logs of realizations and of builds that run",
+        "Prints where; Ctrl-C ends it, and that is no failure. Of a stage that is named, what is built later comes in.",
+    )
+    sub.add_argument(
+        "refs",
+        nargs="*",
+        metavar="REF",
+        help="as of show; a stage's name, also with * and ?, for all of it; a log's folder, with a / in it",
+    )
+    sub.add_argument("--port", type=int, metavar="N", help="the port to serve on (default: one that is free)")
+    sub.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address to serve on (default: 127.0.0.1, this machine alone)",
+    )
+    sub.add_argument("--once", action="store_true", help="show what is there now, and nothing that comes later")
 
 
 def _collection(verbs: _Verbs) -> None:
@@ -331,7 +350,7 @@ _GROUPS = {
     _realizing: ("realize", "plan", "check", "retry"),
     _looking: ("stages", "ls", "show", "path", "cat", "log", "shell", "verify"),
     _asking: ("why", "diff", "bless"),
-    _drawing: ("tree", "plot"),
+    _drawing: ("tree", "plot", "tensorboard"),
     _collection: ("gc", "roots", "why-alive"),
     _space: ("du", "dedup"),
     _archives: ("export", "import", "copy"),

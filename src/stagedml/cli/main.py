@@ -50,6 +50,7 @@ _WHERE = {
     "shell": ("files", "run_shell"),
     "show": ("show", "run"),
     "stages": ("stages", "run"),
+    "tensorboard": ("tensorboard", "run"),
     "tree": ("pictures", "run_tree"),
     "verify": ("verify", "run"),
     "why": ("why", "run_why"),

@@ -25,6 +25,7 @@ def views() -> dict[str, tuple[Any, ...]]:
     from stagedml.inspection.logs import BuildLog, RunLog
     from stagedml.inspection.metrics import Measured
     from stagedml.inspection.stages import StageView
+    from stagedml.inspection.tensorboard import Served
     from stagedml.inspection.views import Place, RealizationView
     from stagedml.inspection.why import Why
     from stagedml.store.archive import Exported, Imported
@@ -53,6 +54,7 @@ def views() -> dict[str, tuple[Any, ...]]:
         "roots": (tuple[Link, ...],),
         "show": (RealizationView,),
         "stages": (tuple[StageView, ...],),
+        "tensorboard": (Served,),
         "tree": (Graph,),
         "verify": (Verified,),
         "why": (Why,),

@@ -1,4 +1,4 @@
-"""The libraries that pictures need, imported when one is drawn."""
+"""The libraries that pictures and TensorBoard need, imported when they are used."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from stagedml.errors import UsageError
 
 
 class LibraryMissing(UsageError):
-    """A library that a picture needs is not installed."""
+    """A library that is not needed by all is not installed."""
 
-    def __init__(self, package: str, purpose: str) -> None:
-        super().__init__(package, purpose)
-        self.package, self.purpose = package, purpose
+    def __init__(self, package: str, purpose: str, extra: str = "plot") -> None:
+        super().__init__(package, purpose, extra)
+        self.package, self.purpose, self.extra = package, purpose, extra
 
     def __str__(self) -> str:
-        return f"{self.package} is not installed, and {self.purpose} needs it: pip install 'stagedml[plot]'"
+        return f"{self.package} is not installed, and {self.purpose} needs it: pip install 'stagedml[{self.extra}]'"
 
 
-def imported(module: str, purpose: str) -> Any:
-    """A module of a library of the extra `plot`. Raises LibraryMissing."""
+def imported(module: str, purpose: str, extra: str = "plot") -> Any:
+    """A module of a library that an extra brings. Raises LibraryMissing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # the library is there, and what it needs itself is not
-        raise LibraryMissing(package, purpose) from None
+        raise LibraryMissing(package, purpose, extra) from None

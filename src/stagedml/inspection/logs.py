@@ -19,6 +19,7 @@ from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.journal import PastRun, events_of, past_runs
 from stagedml.errors import UsageError
 from stagedml.inspection.selectors import find
+from stagedml.store import atomic, locks
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.objects import Store
 
@@ -63,6 +64,49 @@ class BuildLog:
     folder: str
     path: str
     events: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBuild:
+    """A build that goes on.
+
+    Attributes:
+        dref: what is built.
+        instance: which one of it.
+        folder: the one that its builder fills.
+        began: seconds since the epoch.
+    """
+
+    dref: str
+    instance: int
+    folder: str
+    began: float
+
+
+class RunningBuilds:
+    """The builds that go on in a store, for who asks again and again: runs that are over are not read again."""
+
+    def __init__(self, store: Store) -> None:
+        self._layout = store.layout
+        self._over: set[str] = set()
+
+    def now(self) -> list[RunningBuild]:
+        """Those that go on just now, of all processes on the store."""
+        found: dict[str, RunningBuild] = {}
+        for journal in atomic.paths_in(self._layout.runs):
+            events = events_of(Path(journal)) if journal not in self._over else ()
+            if events and state_of(events) != RUNNING:
+                self._over.add(journal)
+                continue
+            for event in events:
+                if event["event"] == "started":
+                    folder = event["outpath"]
+                    found[folder] = RunningBuild(event["dref"], event["instance"], folder, event["at"])
+        return [build for build in found.values() if self._goes_on(Path(build.folder))]
+
+    def _goes_on(self, folder: Path) -> bool:
+        """Whether who builds in a folder is there: its scratch is locked, and the folder not yet published."""
+        return folder.is_dir() and locks.is_held(self._layout.locks / f"{folder.parent.name}.lock")
 
 
 def runs(store: Store) -> list[RunLog]:

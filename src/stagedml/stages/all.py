@@ -43,6 +43,7 @@ from stagedml.inspection.browse import catref, diff, du, find, lsref, shell
 from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import depgraph
 from stagedml.inspection.plots import plot_compare, plot_curves
+from stagedml.inspection.tensorboard import runtb
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
@@ -129,6 +130,7 @@ __all__ = [
     "rmref",
     "rref2dref",
     "rref2path",
+    "runtb",
     "shell",
     "stage",
     "store_initialize",
