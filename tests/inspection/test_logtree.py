@@ -336,7 +336,8 @@ def test_a_build_whose_run_was_killed_does_not_run(store: Store, tmp_path: Path)
         f"realize(instantiate(all_trained), args={{'gate': {str(tmp_path / 'never')!r}}})\n"
     )
     running = RunningBuilds(store)
-    process = subprocess.Popen([sys.executable, "-c", program])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
     while not running.now():
         assert process.poll() is None
         time.sleep(0.02)
