@@ -42,4 +42,4 @@ def mark_examples(app: Sphinx, what: str, name: str, obj: object, options: objec
     for place in range(len(lines) - 1, 0, -1):
         before = next((line for line in reversed(lines[:place]) if line), "")
         if lines[place].startswith("    ") and not lines[place - 1] and not before.startswith(" "):
-            lines[place:place] = ["::", ""]
+            lines[place:place] = [".. code-block:: python", ""]
