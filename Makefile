@@ -4,6 +4,7 @@
 #   make test                            everything that is checked before a change lands, but for slow tests
 #   make test PYTHON=/path/to/python     with this interpreter (CPython 3.10-3.13)
 #   make test PYTEST_ARGS="-k store"     any further arguments of pytest
+#   make docs                            the documentation as HTML, in build/docs
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ BIN := $(STAGEDML_VENV)/bin
 PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
-.PHONY: help environment quickstart test test-slow lint typecheck format clean clean-venv
+.PHONY: help environment quickstart test test-slow lint typecheck format docs linkcheck reference pictures clean clean-venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,18 @@ typecheck: environment ## mypy --strict
 format: environment ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: environment ## build/docs/index.html; a warning, such as of a link astray, is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+linkcheck: environment ## ask every address that the documentation names; needs network
+	$(BIN)/python -m sphinx -q -b linkcheck docs build/linkcheck
+
+reference: environment ## renew the pages of docs/reference that are made of the code
+	$(BIN)/python docs/make_reference.py
+
+pictures: environment ## renew the pictures of docs/pictures
+	$(BIN)/python docs/pictures/make.py
 
 clean: ## remove caches and build products, keep .venv
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +52,8 @@ def section(page: str, title: str) -> str:
 
 
 def blocks(text: str) -> list[str]:
-    """The indented blocks of a page."""
-    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, flags=re.MULTILINE)
-    return [textwrap.dedent(block).rstrip("\n") for block in found]
+    """The blocks of a page, as they stand between fences."""
+    return re.findall(r"^```text\n(.*?)\n```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def rows(text: str) -> list[list[str]]:

@@ -53,7 +53,7 @@ class Artifact(DRef):
     Reading a field reads the config: values as declared, paths as `RefPath` to be given to `build.path` or `mklens`.
     """
 
-    #: The declared fields, those of base classes included: name -> annotation, which may still be text.
+    #: Of each declared field, those of base classes included, its annotation, which may still be text.
     artifact_fields: ClassVar[Mapping[str, Any]] = {}
     _field_types: ClassVar[dict[str, Any]]
     _source: ConfigSource | None

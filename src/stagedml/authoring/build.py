@@ -176,7 +176,7 @@ class Build(PylightnixBuild):
 
     @property
     def promised(self) -> Collection[tuple[str, bool]]:
-        """The outputs that the stage promises: path, and whether it is a prefix."""
+        """The outputs that the stage promises, each as its path and whether that is a prefix."""
         return configs.outputs_of(self._store.config_of(self._dref)).values()
 
     @property
@@ -198,14 +198,14 @@ class Build(PylightnixBuild):
 
     @property
     def log_dir(self) -> Path:
-        """A folder for events, timings and TensorBoard: kept with the realization, in no hash. Made when asked for."""
+        """A folder for events, timings and TensorBoard, kept with the realization, in no hash. Made when asked for."""
         folder = self.outpath / LOG_FOLDER
         folder.mkdir(exist_ok=True)
         return folder
 
     @functools.cached_property
     def checkpoint_dir(self) -> Path:
-        """A folder that outlives a crash: what a builder writes there, its next attempt finds. Made when asked for.
+        """A folder that outlives a crash. What a builder writes there, its next attempt finds. Made when asked for.
 
         It belongs to this derivation with these inputs, this instance, these values of the Exec parameters and these
         versions of Python and of what the builder imports; any of them other, and it is another folder. It is gone when
