@@ -24,6 +24,7 @@ NOT_RUN = {
     ("docs/how-to/dev-shell.md", "needs an engine for containers; see tests/test_rundocker.py"): 1,
     ("docs/how-to/dev-shell.md", "takes hours; see tests/test_build_tensorflow.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
+    ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,
 }
 ALL = {str(page.relative_to(REPOSITORY)): page for page in pages.pages()}
 WITH_CODE = [name for name, page in ALL.items() if any(b.language in RUN and not b.marker for b in pages.blocks(page))]

@@ -171,7 +171,8 @@ def why_alive(ref: str) -> list[Reason]:
     """
     store = current_store()
     found = _why_alive(store, parse_rref(ref), named=_named(store, ()))
-    return [Reason(root, path) for root, path in found]
+    reasons = {(root.kind, root.name, path): Reason(root, path) for root, path in reversed(found)}
+    return list(reasons.values())[::-1]  # a process that uses it and its derivation is one reason
 
 
 def rmref(ref: str, force: bool = False) -> tuple[str, ...]:

@@ -212,10 +212,10 @@ def _inputs_first(targets: Iterable[str], inputs_of: Callable[[str], Iterable[st
 def graph_of_plan(target: Target[Any]) -> Graph:
     """The graph of what `realize` would do with a target, and why. Raises UsageError where it is none."""
     from stagedml.engine.events import Observer
-    from stagedml.engine.realize import plan, prepare
+    from stagedml.engine.realize import prepare
 
     _, run = prepare(target, observer=Observer())
-    drawn = plan(target)
+    drawn = run.plan()
     edges = tuple(
         (input, step.dref)
         for step in drawn.steps
@@ -225,6 +225,8 @@ def graph_of_plan(target: Target[Any]) -> Graph:
 
 
 def _step(store: Store, step: PlanStep) -> Node:
+    from stagedml.engine.console import told
+
     sizes = [known.size_bytes for rref in step.rrefs if (known := _metadata(store, rref)) is not None]
     return Node(
         ref=step.dref,
@@ -234,5 +236,5 @@ def _step(store: Store, step: PlanStep) -> Node:
         verdict=step.verdict.value,
         seconds=step.seconds,
         size_bytes=sum(sizes) if sizes else None,
-        reason="" if step.verdict is Verdict.REUSE else step.detail,
+        reason="" if step.verdict is Verdict.REUSE else ", ".join(map(told, step.reasons)),
     )

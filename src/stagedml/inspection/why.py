@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedml.core import config as configs
-from stagedml.core import differences
+from stagedml.core import differences, words
 from stagedml.core.plan import PlanStep, Verdict
 from stagedml.core.reasons import Cause, Reason
 from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.engine.console import told
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, prepare
 from stagedml.errors import UsageError
+from stagedml.inspection.listing import hash_of
 from stagedml.store import blessings
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Store
@@ -55,6 +57,13 @@ class Why:
     target: str
     events: tuple[Event, ...]
     blessed: tuple[Event, ...] = ()
+
+    def __str__(self) -> str:
+        rows = [
+            (event.verdict, event.name, hash_of(event.ref)[:6], ", ".join(map(told, event.reasons)))
+            for event in self.events
+        ]
+        return "\n".join(words.table(("", "STAGE", "HASH", "WHY"), rows))
 
 
 def why(of: str | Target[Any], store: Store | None = None) -> Why:
