@@ -21,7 +21,7 @@ from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_dre
 from stagedml.errors import UsageError
 from stagedml.inspection.compare import Comparison, compare
 from stagedml.inspection.du import Usage, usage
-from stagedml.store.metadata import UnreadableMetadata
+from stagedml.inspection.selectors import built
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def matching(store: Store, name: str | None = None, parameters: Mapping[str, Any
             continue
         if wanted and not _has(store, derivation, wanted):
             continue
-        found += [(_built(store, ref), str(ref)) for ref in store.realizations(derivation)]
+        found += [(built(store, ref), str(ref)) for ref in store.realizations(derivation)]
     return [rref for _, rref in sorted(found)]
 
 
@@ -167,14 +167,6 @@ def _has(store: Store, derivation: DerivationRef, wanted: Mapping[str, Any]) -> 
 def _is_equal(value: object, wanted: object) -> bool:
     """As JSON values are equal: 1 is 1.0, and not true."""
     return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
-
-
-def _built(store: Store, ref: RealizationRef) -> float:
-    try:
-        known = store.metadata(ref)
-    except UnreadableMetadata:
-        known = None
-    return known.started if known is not None else store.started(ref)
 
 
 # -- of the current store ----------------------------------------------------------------------------------------------
