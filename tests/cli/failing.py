@@ -1,6 +1,8 @@
-"""A stage whose builder fails."""
+"""Stages whose builders fail, and print."""
 
 from __future__ import annotations
+
+import sys
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
@@ -12,3 +14,9 @@ from stagedml.testing.toys import Text
 def failing(build: Build, *, text: RefPath = output("text.txt")) -> None:
     build.path(text).write_text("half of it")
     raise RuntimeError("no luck")
+
+
+@stage(Text, name="printing")
+def printing(build: Build, *, text: RefPath = output("text.txt")) -> None:
+    sys.stdout.write("what a builder prints\n")
+    build.path(text).write_text("x")

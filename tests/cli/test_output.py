@@ -88,3 +88,11 @@ def test_a_log_is_followed_until_the_build_is_over(run: Run, root: str, tmp_path
     code, out, err = run("log", "-f")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].endswith("done")
+
+
+def test_what_a_builder_prints_is_no_result(run: Run) -> None:
+    _, out, err = run("realize", "cli.failing:printing")
+    rref, path = out.splitlines()
+    assert rref.startswith("rref:")
+    assert Path(path).is_dir()
+    assert "what a builder prints" in err

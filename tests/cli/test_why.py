@@ -359,3 +359,10 @@ def test_asking_makes_no_store(capsys: pytest.CaptureFixture[str], root: str, ar
     assert code == EXIT_FAILED
     assert root in err
     assert not Path(root).exists()
+
+
+def test_a_choice_among_realizations_is_no_module(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, "stagedml.testing.toys:sample")
+    code, out, err = run(capsys, "why", "--root", root, "sample@lowest:loss")
+    assert (code, err) == (0, "")
+    assert "first build" in out

@@ -87,6 +87,11 @@ def test_a_parameter_of_the_function_goes_before_those_of_stages() -> None:
     assert target("counted", "times=2", "content=x").source.source.content.val == "xx"
 
 
+def test_hyphens_are_as_good_as_underscores_in_the_name_of_a_parameter() -> None:
+    with pytest.raises(UsageError, match=r"all_counted has no parameter 'up_per\.content'"):
+        declared("counted", ["up-per.content=2"], CATALOGUE)
+
+
 def test_an_exec_parameter_can_be_set_by_name(store: Store) -> None:
     path = Path(rref2path(realize(declared("counted", ["workers=3"], CATALOGUE))))
     assert (path / "__log__" / "workers").read_text() == "3"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from stagedml.authoring.session import store_initialize
-from stagedml.cli.output import show
+from stagedml.cli.output import results_alone, show
 from stagedml.engine import journal
 from stagedml.engine.catalogue import declared
 from stagedml.engine.check import check
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     store_initialize(arguments.root)
     given = {name: value for name in ("rtol", "atol") if (value := getattr(arguments, name)) is not None}
-    with journal.asked_for(arguments.command):
+    with journal.asked_for(arguments.command), results_alone():
         found = check(
             declared(arguments.stage, arguments.arguments, read_settings().catalogue),
             times=arguments.times,

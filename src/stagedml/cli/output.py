@@ -7,6 +7,7 @@ output is no terminal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,11 @@ def show(arguments: argparse.Namespace, view: V, lines: Callable[[V], Iterable[s
         return
     for line in lines(view):
         print(line)
+
+
+def results_alone() -> contextlib.AbstractContextManager[object]:
+    """Let what stages and their modules print go to standard error inside the block: results stand alone."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

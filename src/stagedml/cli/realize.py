@@ -7,7 +7,7 @@ from typing import Any
 
 from stagedml.authoring.lens import rref2path
 from stagedml.authoring.session import store_initialize
-from stagedml.cli.output import show, with_verdict
+from stagedml.cli.output import results_alone, show, with_verdict
 from stagedml.engine import journal
 from stagedml.engine.catalogue import assignment, declared
 from stagedml.engine.console import plan_lines, shown
@@ -18,7 +18,8 @@ from stagedml.settings import read_settings
 
 def run_plan(arguments: argparse.Namespace) -> int:
     store_initialize(arguments.root)
-    drawn = plan(declared(arguments.stage, arguments.arguments, read_settings().catalogue), force=arguments.force)
+    with results_alone():
+        drawn = plan(declared(arguments.stage, arguments.arguments, read_settings().catalogue), force=arguments.force)
     show(arguments, drawn, lambda drawn: map(with_verdict, plan_lines(drawn)))
     return 0
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return run_plan(arguments)
     store_initialize(arguments.root)
-    with journal.asked_for(arguments.command):
+    with journal.asked_for(arguments.command), results_alone():
         realized = realize_many(
             declared(arguments.stage, arguments.arguments, read_settings().catalogue),
             instances=arguments.instances,

@@ -214,7 +214,9 @@ def parameter_names(stage: Callable[..., Any]) -> list[str]:
 
 def knows_stage(text: str, catalogue: str) -> bool:
     """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue, but for `all_`."""
-    return ":" in text or any(prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_"))
+    return (":" in text and "@" not in text) or any(
+        prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_")
+    )
 
 
 def is_stage(value: object) -> bool:
@@ -232,6 +234,7 @@ def _named(arguments: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for text in filter(_is_assignment, arguments):
         name, _, value = text.partition("=")
+        name = name.replace("-", "_")
         if name in named:
             raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
         named[name] = value
@@ -240,7 +243,7 @@ def _named(arguments: Sequence[str]) -> dict[str, str]:
 
 def _is_assignment(text: str) -> bool:
     name, equals, _ = text.partition("=")
-    return bool(equals) and all(part.isidentifier() for part in name.split("."))
+    return bool(equals) and all(part.isidentifier() for part in name.replace("-", "_").split("."))
 
 
 def assignment(text: str) -> tuple[str, Any]:
