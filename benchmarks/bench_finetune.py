@@ -25,9 +25,8 @@ from stagedml.ml.models.bert.classifier import Classifier, example_columns
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import Batch, LengthBatches
-from stagedml.ml.train.determinism import seeded
-from stagedml.ml.train.loop import train
-from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+from stagedml.ml.train.loop import TrainSettings, train
+from stagedml.ml.train.optimizer import OptimizerSettings
 
 MINILM = BertConfig(
     vocab_size=30522,
@@ -85,7 +84,8 @@ def main() -> None:
     config = read_bert_config(arguments.bert / "bert_config.json") if arguments.bert else MINILM
     rows = read_examples(arguments.records) if arguments.records else random_rows(3493, config.vocab_size)
     batches = LengthBatches(*example_columns(rows), batch_size=arguments.batch_size, seed=1)
-    with seeded(1):
+    settings = TrainSettings(OptimizerSettings(learning_rate=1e-5), epochs=1)
+    with settings.building(1):
         classifier = Classifier(config, 2)
     if arguments.bert:
         load_encoder(classifier.encoder, config, read_checkpoint(arguments.bert / "bert_model.ckpt"))
@@ -98,9 +98,8 @@ def main() -> None:
     train(
         classifier.model,
         classifier.loss,
-        create_optimizer(OptimizerSettings(learning_rate=1e-5), 2 * pairs),
         Pairs(batches, pairs),
-        epochs=1,
+        settings,
         seed=1,
         progress=note_time,
     )

@@ -55,16 +55,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def finetune_toy(inputs: Path, output: Path, *, seed: int = 1, epochs: int = 2, **options: Any) -> dict[str, float]:
     from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
 
     output.mkdir(parents=True, exist_ok=True)
-    settings = FinetuneSettings(learning_rate=3e-3, batch_size=8, epochs=epochs)
+    training = TrainSettings(OptimizerSettings(3e-3), epochs=epochs)
     return finetune(
         bert_config=inputs / "bert_config.json",
         bert_ckpt=inputs / "bert_model.ckpt",
         splits=Splits(*(inputs / f"{split}.tfrecord" for split in ("train", "valid", "test"))),
         classes=2,
         metrics=("accuracy", "f1"),
-        settings=replace(settings, **options.pop("settings", {})),
+        training=replace(training, **options.pop("training", {})),
+        settings=replace(FinetuneSettings(batch_size=8), **options.pop("settings", {})),
         seed=seed,
         output=output,
         **options,
@@ -180,7 +183,7 @@ def test_an_interrupted_fine_tuning_in_bfloat16_ends_in_the_same_bytes(inputs: P
         if done == 19:
             raise KeyboardInterrupt
 
-    options: dict[str, Any] = {"settings": {"precision": "bfloat16", "dropout": 0.2}}
+    options: dict[str, Any] = {"training": {"precision": "bfloat16"}, "settings": {"dropout": 0.2}}
     checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=5)
     finetune_toy(inputs, tmp_path / "expected", **options)
     with pytest.raises(KeyboardInterrupt):

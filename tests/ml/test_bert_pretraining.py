@@ -30,6 +30,8 @@ def _pretrain(
 ) -> list[tuple[str, int, int | None, str]]:
     """Pre-train a tiny model for a few seconds; what was told of its progress."""
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
 
     output.mkdir()
@@ -44,9 +46,8 @@ def _pretrain(
         corpus=text / "corpus.txt",
         vocab=text / "vocab.txt",
         lower_case=True,
-        settings=PretrainSettings(
-            hidden_size=32, num_hidden_layers=1, intermediate_size=32, learning_rate=1e-2, epochs=3, length_step=64
-        ),
+        training=TrainSettings(OptimizerSettings(1e-2), epochs=3),
+        settings=PretrainSettings(hidden_size=32, num_hidden_layers=1, intermediate_size=32, length_step=64),
         seed=0,
         output=output,
         log_dir=output.with_suffix(".log"),
@@ -123,6 +124,8 @@ def test_what_comes_out_is_a_pretrained_model_with_its_head(text: Path, model: P
 def test_next_sentences_are_learned_beside_hidden_words(text: Path, tmp_path: Path) -> None:
     from stagedml.ml.models.bert.checkpoint import read_checkpoint
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
 
     # Each document says one of three words again and again: what follows is easy to tell from most that does not.
     words = [word for word in (text / "vocab.txt").read_text().split() if word.isalpha()][:3]
@@ -132,12 +135,11 @@ def test_next_sentences_are_learned_beside_hidden_words(text: Path, tmp_path: Pa
         corpus=tmp_path / "corpus.txt",
         vocab=text / "vocab.txt",
         lower_case=True,
+        training=TrainSettings(OptimizerSettings(1e-2), epochs=6),
         settings=PretrainSettings(
             hidden_size=32,
             num_hidden_layers=2,
             intermediate_size=32,
-            learning_rate=1e-2,
-            epochs=6,
             length_step=64,
             random_next_share=0.5,
             dropout=0.0,
@@ -235,6 +237,8 @@ def test_each_epoch_hides_other_pieces_the_same_ones_each_time(text: Path) -> No
 
 def test_a_text_without_documents_and_a_share_out_of_range_are_refused(text: Path, tmp_path: Path) -> None:
     from stagedml.ml.models.bert.pretraining import PretrainSettings, TooFewDocuments, pretrain
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
 
     (tmp_path / "one.txt").write_text("the king .\nthe monarch .\n\n\n")
     with pytest.raises(TooFewDocuments, match="1 documents, where 2 are needed"):
@@ -242,6 +246,7 @@ def test_a_text_without_documents_and_a_share_out_of_range_are_refused(text: Pat
             corpus=tmp_path / "one.txt",
             vocab=text / "vocab.txt",
             lower_case=True,
+            training=TrainSettings(OptimizerSettings(1e-2)),
             settings=PretrainSettings(),
             seed=0,
             output=tmp_path,

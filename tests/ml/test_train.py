@@ -16,15 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ml.toy_training import Interrupted, Points, Told, bits, rows, run
 from stagedml.errors import UsageError
 
 pytestmark = pytest.mark.tensorflow
-
-
-def rows(count: int, seed: int = 0) -> tuple[dict[str, list[NDArray[Any]]], dict[str, NDArray[Any]]]:
-    generator = np.random.default_rng(seed)
-    ragged = {"ids": [generator.integers(1, 9, generator.integers(1, 60)) for _ in range(count)]}
-    return ragged, {"row": np.arange(count, dtype=np.int32)}
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------
@@ -83,42 +78,54 @@ def test_columns_that_do_not_fit_together_are_refused() -> None:
 
 
 def test_the_learning_rate_rises_and_falls_in_straight_lines() -> None:
-    from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate_schedule
+    from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
 
-    schedule = learning_rate_schedule(OptimizerSettings(learning_rate=1e-3, warmup_share=0.1), 100)
+    settings = OptimizerSettings(learning_rate=1e-3, warmup_share=0.1)
     # As in BERT's own code, the decay counts from step 0, so that the rate falls a little where the two lines meet.
     expected = {0: 0.0, 5: 5e-4, 9: 9e-4, 10: 9e-4, 50: 5e-4, 100: 0.0}
-    assert {step: float(schedule(step)) for step in expected} == pytest.approx(expected)
-    flat = learning_rate_schedule(OptimizerSettings(learning_rate=1e-3, warmup_share=0, end_learning_rate=1e-3), 100)
-    assert float(flat(0)) == float(flat(77)) == pytest.approx(1e-3)
+    assert {step: learning_rate(settings, step, 100) for step in expected} == pytest.approx(expected)
+    flat = OptimizerSettings(learning_rate=1e-3, warmup_share=0, end_learning_rate=1e-3)
+    assert learning_rate(flat, 0, 100) == learning_rate(flat, 77, 100) == 1e-3
 
 
 def test_a_step_is_that_of_adamw_with_clipping_and_spares_biases() -> None:
     from stagedml.ml.framework import tf
-    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+    from stagedml.ml.train.optimizer import OptimizerSettings
+    from stagedml.ml.train.step import Step
+
+    class Linear(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable([2.0, -3.0], name="dense/kernel")
+            self.bias = tf.Variable([5.0], name="dense/bias")
+
+        def loss(self, batch: Mapping[str, Any]) -> Any:
+            """Its gradients are the batch."""
+            return tf.reduce_sum(self.kernel * batch["kernel"][0]) + tf.reduce_sum(self.bias * batch["bias"][0])
 
     rate, decay, epsilon = 0.1, 0.5, 1e-6
-    settings = OptimizerSettings(
-        learning_rate=rate, end_learning_rate=rate, warmup_share=0, weight_decay=decay, clip_norm=1.0
-    )
-    optimizer = create_optimizer(settings, 10)
-    kernel = tf.Variable([2.0, -3.0], name="dense/kernel")
-    bias = tf.Variable([5.0], name="dense/bias")
+    model = Linear()
+    batches = [
+        {name: np.array([values], dtype=np.float32) for name, values in batch.items()}
+        for batch in ({"kernel": [3.0, 0.0], "bias": [4.0]}, {"kernel": [0.1, -0.2], "bias": [0.3]})
+    ]
+    settings = OptimizerSettings(rate, weight_decay=decay, clip_norm=1.0)
+    step = Step(model, model.loss, settings, batches[0], seed=0)
     values = {"kernel": np.array([2.0, -3.0]), "bias": np.array([5.0])}
     moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in values.items()}
-    for step, gradient in enumerate(({"kernel": [3.0, 0.0], "bias": [4.0]}, {"kernel": [0.1, -0.2], "bias": [0.3]}), 1):
-        optimizer.apply_gradients([(tf.constant(gradient["kernel"]), kernel), (tf.constant(gradient["bias"]), bias)])
+    for number, gradient in enumerate(batches):
+        step([gradient], number=number, rate=rate)
         norm = np.sqrt(sum(np.square(part).sum() for part in gradient.values()))
         for name in values:
-            clipped = np.array(gradient[name]) / max(norm, 1.0)
+            clipped = gradient[name][0] / max(norm, 1.0)
             first, second = moments[name]
             first, second = 0.9 * first + 0.1 * clipped, 0.999 * second + 0.001 * clipped**2
             moments[name] = first, second
-            scale = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            scale = np.sqrt(1 - 0.999 ** (number + 1)) / (1 - 0.9 ** (number + 1))
             values[name] = values[name] * (1 - (rate * decay if name == "kernel" else 0))
             values[name] -= rate * scale * first / (np.sqrt(second) + epsilon)
-    np.testing.assert_allclose(kernel.numpy(), values["kernel"], rtol=1e-5)
-    np.testing.assert_allclose(bias.numpy(), values["bias"], rtol=1e-5)
+    np.testing.assert_allclose(model.kernel.numpy(), values["kernel"], rtol=1e-5)
+    np.testing.assert_allclose(model.bias.numpy(), values["bias"], rtol=1e-5)
 
 
 def test_impossible_settings_are_refused_all_at_once() -> None:
@@ -131,54 +138,9 @@ def test_impossible_settings_are_refused_all_at_once() -> None:
 # -- the loop --------------------------------------------------------------------------------------------------------
 
 
-class Regression:
-    """A small network with dropout that learns the sum of its inputs."""
-
-    def __init__(self, seed: int) -> None:
-        from stagedml.ml.framework import tf_keras
-        from stagedml.ml.train.determinism import seeded
-
-        with seeded(seed):
-            layers = tf_keras.layers
-            self.model = tf_keras.Sequential(
-                [layers.Dense(16, activation="tanh"), layers.Dropout(0.2), layers.Dense(16), layers.Dropout(0.2)]
-            )
-            self.model.add(layers.Dense(1))
-            self.model.build((None, 4))
-
-    def loss(self, batch: Mapping[str, Any]) -> Any:
-        from stagedml.ml.framework import tf
-
-        predicted = tf.cast(self.model(batch["x"], training=True)[:, 0], tf.float32)
-        return tf.reduce_mean((predicted - batch["y"]) ** 2)
-
-
-class Points:
-    """Random inputs and their sums."""
-
-    def __init__(self, scale: float = 1.0, sizes: Sequence[int] = (16, 16, 9, 16, 16, 16, 16, 3)) -> None:
-        self._scale = scale
-        self._sizes = sizes
-        self.steps_per_epoch = len(sizes)
-
-    def epoch(self, number: int) -> Iterator[dict[str, NDArray[Any]]]:
-        generator = np.random.default_rng((5, number))
-        for size in self._sizes:
-            x = (generator.normal(size=(size, 4)) * self._scale).astype(np.float32)
-            yield {"x": x, "y": x.sum(axis=1)}
-
-
-def fit(seed: int, epochs: int = 3, learning_rate: float = 1e-2, **options: Any) -> tuple[list[Any], list[float]]:
-    from stagedml.ml.train.loop import train
-    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
-    from stagedml.ml.train.precision import precision
-
-    with precision(options.pop("precision", "float32")):
-        network = Regression(seed)
-    data = options.pop("data", Points())
-    optimizer = create_optimizer(OptimizerSettings(learning_rate), epochs * data.steps_per_epoch)
-    reports = train(network.model, network.loss, optimizer, data, epochs=epochs, seed=seed, **options)
-    return [variable.numpy().tobytes() for variable in network.model.variables], [report.loss for report in reports]
+def fit(seed: int, **options: Any) -> tuple[list[bytes], list[float]]:
+    model, trained = run(seed, **options)
+    return bits(model), [report.loss for report in trained.reports]
 
 
 def test_two_trainings_in_one_process_give_the_same_bits() -> None:
@@ -273,33 +235,12 @@ def test_scalars_go_to_the_log_folder(tmp_path: Path) -> None:
         for event in tf.compat.v1.train.summary_iterator(str(events))
         for value in event.summary.value
     }
-    assert found == {(tag, step) for tag in ("loss", "learning_rate", "rows_per_second") for step in (10, 20)}
+    assert found == {(tag, step) for tag in ("loss", "learning_rate", "examples_per_second") for step in (10, 20)}
 
 
 # -- going on after an interruption ----------------------------------------------------------------------------------
 
 SHORT = Points(sizes=(16, 9, 16, 3))
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
-class Told:
-    """Progress that remembers where a training went on and what it did, and ends it at a step."""
-
-    def __init__(self, end_at: int | None = None) -> None:
-        self.end_at = end_at
-        self.resumed_at = 0
-        self.steps: list[int] = []
-
-    def __call__(self, label: str, done: int, total: int | None, unit: str, note: str = "") -> None:
-        if note == f"resumed at step {done}":
-            self.resumed_at = done
-            return
-        self.steps.append(done)
-        if done == self.end_at:
-            raise Interrupted
 
 
 def measure(report: Any) -> dict[str, float]:
@@ -360,8 +301,7 @@ def test_a_training_that_is_interrupted_again_and_again_gets_to_its_end(tmp_path
 
 
 def test_reports_come_back_with_what_was_measured_which_is_not_measured_again(tmp_path: Path) -> None:
-    from stagedml.ml.train.loop import EpochReport, train
-    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+    from stagedml.ml.train.callbacks import EpochReport
     from stagedml.ml.train.resume import Checkpoints
 
     def reports(measured: list[int], fail_at: int | None = None) -> list[EpochReport]:
@@ -371,19 +311,9 @@ def test_reports_come_back_with_what_was_measured_which_is_not_measured_again(tm
                 raise Interrupted
             return {"accuracy": 0.1 + 0.2, "rows": 7}
 
-        network = Regression(1)
-        optimizer = create_optimizer(OptimizerSettings(1e-2), 3 * SHORT.steps_per_epoch)
         checkpoints = Checkpoints(tmp_path, every_steps=1)
-        return train(
-            network.model,
-            network.loss,
-            optimizer,
-            SHORT,
-            epochs=3,
-            seed=1,
-            after_epoch=after_epoch,
-            checkpoints=checkpoints,
-        )
+        _, trained = run(data=SHORT, after_epoch=after_epoch, checkpoints=checkpoints)
+        return list(trained.reports)
 
     first: list[int] = []
     with pytest.raises(Interrupted):
@@ -405,9 +335,9 @@ def test_checkpoints_of_another_training_are_not_used(tmp_path: Path, caplog: py
     interrupted(6, checkpoints)
     for other, named in (
         ({"seed": 2}, "initial weights, seed"),
-        ({"learning_rate": 2e-2}, "optimizer"),
+        ({"learning_rate": 2e-2}, "settings"),
         ({"data": Points(scale=2.0, sizes=(16, 9, 16, 3))}, "batch"),
-        ({"settings": {"dropout": 0.5}}, "settings"),
+        ({"identity": {"dropout": 0.5}}, "identity"),
     ):
         caplog.clear()
         assert interrupted(1, Checkpoints(tmp_path, every_steps=99), **other).resumed_at == 0
@@ -474,5 +404,5 @@ def test_precision_is_put_back_and_unknown_ones_refused() -> None:
     with precision("bfloat16"):
         assert tf_keras.layers.Dense(1).compute_dtype == "bfloat16"
     assert tf_keras.layers.Dense(1).compute_dtype == "float32"
-    with pytest.raises(UsageError, match="none of float32, bfloat16"), precision("float8"):  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="none of float32, bfloat16, float16"), precision("float8"):  # type: ignore[arg-type]
         pass

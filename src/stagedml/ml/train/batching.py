@@ -10,8 +10,12 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,8 @@ Batch = Mapping[str, NDArray[Any]]
 """Named arrays; the first dimension of each is the batch's rows."""
 
 LENGTH_STEP = 8
+
+_T = TypeVar("_T")
 
 
 class Batches(Protocol):
@@ -31,6 +37,52 @@ class Batches(Protocol):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0): the same ones whenever they are asked for."""
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """So many batches at a time, in order; the last group may be smaller."""
+    remaining = iter(batches)
+    while group := list(islice(remaining, size)):
+        yield group
+
+
+def ahead(items: Iterator[_T], count: int = 2) -> Generator[_T, None, None]:
+    """The same items in the same order, made in a thread of their own, up to `count` of them before they are asked for.
+
+    What making them raises is raised where the item would have been. Close the iterator to end the thread.
+    """
+    made: queue.Queue[tuple[_T | None, BaseException | None]] = queue.Queue(count)
+    ended = threading.Event()
+
+    def give(item: _T | None, error: BaseException | None = None) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(queue.Full):
+                made.put((item, error), timeout=0.1)
+                return
+
+    def make() -> None:
+        try:
+            for item in items:
+                give(item)
+                if ended.is_set():
+                    return
+            give(None)
+        except BaseException as error:
+            give(None, error)
+
+    thread = threading.Thread(target=make, name="batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        ended.set()
+        thread.join()
 
 
 def epoch_generator(seed: int, epoch: int) -> np.random.Generator:
@@ -52,6 +104,7 @@ class LengthBatches:
         *,
         batch_size: int,
         seed: int,
+        batch_tokens: int | None = None,
         length_step: int = LENGTH_STEP,
     ) -> None:
         """Hold rows in memory.
@@ -61,25 +114,40 @@ class LengthBatches:
             scalars: columns with one number a row, (rows,).
             batch_size: rows a batch.
             seed: of the order.
+            batch_tokens: a batch has fewer rows where more would make it larger than so many entries of a ragged
+                column, padding counted. Each length then has batches of one size, but for the shortest one.
             length_step: batches are padded to a multiple of it; a large one pads all to one length.
         """
         self._rows = _Rows(ragged, scalars, length_step)
-        self._batch_size = batch_size
         self._seed = seed
+        self._cuts = _cuts(np.sort(self._rows.padded_lengths), batch_size, batch_tokens)
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
-        return -(-len(self._rows) // self._batch_size)
+        return len(self._cuts)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0)."""
         generator = epoch_generator(self._seed, number)
         order = generator.permutation(len(self._rows))
         order = order[np.argsort(self._rows.padded_lengths[order], kind="stable")]
-        starts = range(0, len(order), self._batch_size)
-        for start in generator.permutation(np.array(starts)):
-            yield self._rows.batch(order[start : start + self._batch_size])
+        for place in generator.permutation(len(self._cuts)):
+            start, end = self._cuts[place]
+            yield self._rows.batch(order[start:end])
+
+
+def _cuts(lengths: NDArray[np.int64], batch_size: int, batch_tokens: int | None) -> list[tuple[int, int]]:
+    """Where rows, sorted by length, are cut into batches."""
+    if batch_tokens is None:
+        return [(start, start + batch_size) for start in range(0, len(lengths), batch_size)]
+    cuts = []
+    end = len(lengths)
+    while end:
+        size = min(batch_size, max(1, batch_tokens // int(lengths[end - 1])))
+        cuts.append((max(end - size, 0), end))
+        end -= min(size, end)
+    return cuts
 
 
 class SortedBatches:
@@ -115,7 +183,7 @@ class _Rows:
     def __init__(
         self, ragged: Mapping[str, Sequence[NDArray[Any]]], scalars: Mapping[str, NDArray[Any]], length_step: int
     ) -> None:
-        lengths = {name: np.array([len(row) for row in rows], dtype=np.int64) for name, rows in ragged.items()}
+        lengths = {name: _lengths(rows) for name, rows in ragged.items()}
         first = next(iter(lengths.values()))
         if any(not np.array_equal(first, other) for other in lengths.values()):
             raise ValueError(f"the columns {', '.join(lengths)} differ in the lengths of their rows")
@@ -138,3 +206,8 @@ class _Rows:
             for place, row in enumerate(rows):
                 padded[place, : len(column[row])] = column[row]
         return batch | {name: column[rows] for name, column in self._scalars.items()}
+
+
+def _lengths(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    known: NDArray[np.int64] | None = getattr(rows, "lengths", None)
+    return np.array([len(row) for row in rows], dtype=np.int64) if known is None else known

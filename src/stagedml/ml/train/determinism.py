@@ -3,7 +3,7 @@
 Chance enters a training at three places, and at each of them it is a pure function of the seed:
 - fresh weights: drawn while a model is built, within `seeded`;
 - the order of the data: computed from (seed, epoch) by whoever makes the batches (`batching.epoch_generator`);
-- dropout: computed from (seed, layer, step); `fix_dropout` replaces the generators with a state of their own.
+- dropout: computed from (seed, layer, piece of data); `fix_dropout` replaces the generators with a state of their own.
 
 So no generator has a state that a checkpoint would have to hold, and a training that goes on at step n behaves as if
 it had never stopped. Beyond chance, some of TensorFlow's kernels add up floats in an order that varies: `seeded` turns
@@ -46,13 +46,14 @@ def seeded(seed: int, *, deterministic: bool = True) -> Iterator[None]:
         np.random.set_state(numpy_state)
 
 
-def fix_dropout(model: Any, seed: int, step: Any) -> int:
-    """Let each dropout layer of a model draw its noise from (seed, its place in the model, step).
+def fix_dropout(model: Any, seed: int, piece: Any) -> int:
+    """Let each dropout layer of a model draw its noise from (seed, its place in the model, piece).
 
     Args:
         model: a Keras model or layer whose layers are built.
         seed: of the training.
-        step: an int64 variable; who trains counts it up.
+        piece: an int64 variable, the number of the piece of data that the model is called with; who trains counts it
+            up. A replica adds its own number.
 
     Returns:
         The number of dropout layers.
@@ -62,7 +63,7 @@ def fix_dropout(model: Any, seed: int, step: Any) -> int:
     for place, layer in enumerate(layers):
         key = np.random.SeedSequence((seed, place)).generate_state(1, np.uint64).astype(np.int64)[0]
         # Keras 2 asks this attribute for its noise; it offers no public way to say where noise comes from.
-        layer._random_generator = _StepNoise(key, step)
+        layer._random_generator = _PieceNoise(key, piece)
     return len(layers)
 
 
@@ -82,18 +83,19 @@ def machine() -> dict[str, object]:
     }
 
 
-class _StepNoise:
+class _PieceNoise:
     """Stands in for `tf_keras.backend.RandomGenerator`, without a state."""
 
-    def __init__(self, key: np.int64, step: Any) -> None:
+    def __init__(self, key: np.int64, piece: Any) -> None:
         self._key = key
-        self._step = step
+        self._piece = piece
 
     def _maybe_init(self) -> None:
         """Called when a layer is built after all; there is nothing to make."""
 
     def dropout(self, inputs: Any, rate: float, noise_shape: Any = None) -> Any:
         """Zero a share `rate` of the inputs and scale up the others."""
-        seed = tf.stack([tf.constant(self._key, tf.int64), tf.cast(self._step, tf.int64)])
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.stack([tf.constant(self._key, tf.int64), self._piece + tf.cast(replica, tf.int64)])
         # Named, since the default differs from device to device.
         return tf.nn.experimental.stateless_dropout(inputs, rate, seed=seed, noise_shape=noise_shape, rng_alg="philox")

@@ -2,16 +2,16 @@
 
 Rules this module keeps:
 - Bit for bit the same weights for the same model, data, settings and seed: in a fresh process, or after other trainings
-  in this one. (Build the model within `determinism.seeded`.)
-- The step is compiled once, for batches of any number of rows and any length.
+  in this one. (Build the model within `TrainSettings.building`.)
 - What holds a clock or a rate goes to the log folder, nowhere else.
-- A loss that is not finite ends the training at once. It leaves no checkpoint: whoever tries the very same once more
-  doubts the machine, and wants it from the beginning.
+- A loss that is not finite ends the training. It leaves no checkpoint: whoever tries the very same once more doubts the
+  machine, and wants it from the beginning.
 - A training that is interrupted and asked for once more goes on from its last checkpoint (see `resume`) and ends, on
   the same machine, in the same weights and reports, bit for bit, as if nothing had happened. So a checkpoint holds all
-  variables of model and optimizer (bfloat16 needs no loss scaling, whose state would be kept, too), the losses of the
-  epoch so far, and the reports. Chance has no state (see `determinism`), and of an epoch that was begun the data is
-  skipped up to where it was. Steps keep their numbers, also in TensorBoard.
+  variables of the model and of the step, the losses of the epoch so far, the reports, and the weights of the best
+  epoch. Chance has no state (see `determinism`), what callbacks say follows from the reports, and of an epoch that was
+  begun the data is skipped up to where it was. Steps keep their numbers, also in TensorBoard.
+- While a step computes, the next batches are made; the loss of a step is looked at once the next one is under way.
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stagedml.errors import BuildError
+from stagedml.errors import BuildError, UsageError
 from stagedml.ml.framework import tf
 from stagedml.ml.progress import Progress, silent
-from stagedml.ml.train.batching import Batch, Batches
-from stagedml.ml.train.determinism import fix_dropout, machine
+from stagedml.ml.train.batching import Batch, Batches, ahead, grouped
+from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, Log, StepReport
+from stagedml.ml.train.determinism import machine, seeded
+from stagedml.ml.train.devices import Devices, strategy
+from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
+from stagedml.ml.train.precision import Precision, precision
 from stagedml.ml.train.resume import CheckpointFolder, Checkpoints, Kept
+from stagedml.ml.train.step import Compilation, Loss, Step, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,103 +63,223 @@ class LossNotFinite(BuildError):
 
 
 @dataclass(frozen=True)
-class EpochReport:
-    """What an epoch did.
+class TrainSettings:
+    """How a model is trained, whatever it is.
 
     Attributes:
-        epoch: from 1.
-        steps: batches.
-        loss: mean over the batches.
-        measured: what `after_epoch` returned.
+        optimizer: how weights follow their gradients, and the learning rate.
+        epochs: how often the data is gone through, at most.
+        accumulate: how many batches make a step.
+        average_decay: evaluate and hand over a moving average of the weights, which keeps that share of itself at each
+            step (less in the beginning), in [0, 1); None for the weights themselves.
+        precision: what the model computes in; with "float16" the loss is scaled.
+        devices: "one", or "mirrored" for all GPUs at once.
+        compilation: "open" to compile the step once, for batches of any size; "shapes" to compile it for each shape of
+            batches; "xla" for the latter with XLA.
+        deterministic: whether to repeat bit for bit.
     """
 
+    optimizer: OptimizerSettings
+    epochs: int = 3
+    accumulate: int = 1
+    average_decay: float | None = None
+    precision: Precision = "float32"
+    devices: Devices = "one"
+    compilation: Compilation = "open"
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        counts = {"epochs": self.epochs, "accumulate": self.accumulate}
+        problems = [f"{name} is {value}, below 1" for name, value in counts.items() if value < 1]
+        if self.average_decay is not None and not 0 <= self.average_decay < 1:
+            problems.append(f"average_decay is {self.average_decay}, outside [0, 1)")
+        for name, choices in (("precision", Precision), ("devices", Devices), ("compilation", Compilation)):
+            if getattr(self, name) not in get_args(choices):
+                problems.append(f"{name} is {getattr(self, name)!r}, none of {', '.join(get_args(choices))}")
+        if problems:
+            raise UsageError("settings of the training: " + "; ".join(problems))
+
+    @contextmanager
+    def building(self, seed: int) -> Iterator[None]:
+        """Where the model is to be built: its fresh weights follow from the seed."""
+        with seeded(seed, deterministic=self.deterministic), precision(self.precision), strategy(self.devices).scope():
+            yield
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        reports: one for each epoch.
+        epoch: from 1: the epoch at whose end the model had the weights that it has now.
+        raw: where the model now has averaged weights, those that were averaged, in the order of `model.variables`; else
+            None.
+    """
+
+    reports: tuple[EpochReport, ...]
     epoch: int
-    steps: int
-    loss: float
-    measured: Mapping[str, float] = field(default_factory=dict)
+    raw: tuple[NDArray[Any], ...] | None
 
 
 def train(
     model: Any,
-    loss: Callable[[Mapping[str, Any]], Any],
-    optimizer: Any,
+    loss: Loss,
     batches: Batches,
+    settings: TrainSettings,
     *,
-    epochs: int,
     seed: int,
+    weigh: Callable[[Batch], float] = rows_of,
+    callbacks: Sequence[Callback] = (),
+    after_epoch: Callable[[EpochReport], Mapping[str, float] | None] | None = None,
     label: str = "train",
     log_dir: Path | None = None,
     progress: Progress = silent,
-    after_epoch: Callable[[EpochReport], Mapping[str, float] | None] | None = None,
     checkpoints: Checkpoints | None = None,
-    settings: Mapping[str, object] | None = None,
-) -> list[EpochReport]:
+    identity: Mapping[str, object] | None = None,
+) -> Trained:
     """Train a model.
 
     Args:
-        model: a Keras model or layer whose variables exist; its trainable ones are trained, in place.
+        model: a Keras model or layer, built within `settings.building`; its trainable variables are trained, in place.
         loss: from a batch, as tensors, to the mean loss of its rows, a float32 scalar; calls the model with
             `training=True`.
-        optimizer: from `optimizer.create_optimizer`, fresh, for `epochs * batches.steps_per_epoch` steps.
         batches: the data. All batches have the same names, types and ranks.
-        epochs: how often the data is gone through.
+        settings: how to train.
         seed: of the dropout.
+        weigh: how much a batch counts where several make a step, if its loss is not a mean over its rows.
+        callbacks: what may happen on the way; one `KeepBest` at most.
+        after_epoch: called after each epoch, to evaluate, say; the model then has its averaged weights, if those are
+            asked for. What it returns is kept in the report; it is not called again for epochs that were over when the
+            training was interrupted.
         label: what `progress` and errors call this training; the folder of its TensorBoard events in `log_dir`.
-        log_dir: TensorBoard events are written below it: loss, learning rate, rows per second. Where it goes on,
-            those of the steps that were left; the earlier ones are where they were written.
+        log_dir: TensorBoard events are written below it: loss, learning rate, examples and tokens per second. Where a
+            training goes on, those of the steps that were left; the earlier ones are where they were written.
         progress: told after each step, and where the training goes on.
-        after_epoch: called after each epoch, to evaluate, say. What it returns is kept in the report; it is not called
-            again for epochs that were over when the training was interrupted.
         checkpoints: where to keep what is needed to go on; None to keep nothing.
-        settings: what tells this training from others beyond the other arguments, the initial weights and the first
+        identity: what tells this training from others beyond the other arguments, the initial weights and the first
             batch: JSON values and dataclasses. Checkpoints of other trainings are not used.
-
-    Returns:
-        A report for each epoch.
 
     Raises:
         LossNotFinite: the loss became infinite or not a number.
+        MetricNotMeasured: a callback watches a metric that `after_epoch` does not return.
     """
-    fix_dropout(model, seed, optimizer.iterations)
+    keepers = [callback for callback in callbacks if isinstance(callback, KeepBest)]
+    if len(keepers) > 1:
+        raise UsageError(f"{len(keepers)} callbacks keep the best weights; there can be one")
     example = next(iter(batches.epoch(0)))
-    step = _compile_step(model, loss, optimizer, example)
-    total = epochs * batches.steps_per_epoch
-    reports: list[EpochReport] = []
-    losses: list[float] = []
+    step = Step(
+        model,
+        loss,
+        settings.optimizer,
+        example,
+        seed=seed,
+        weigh=weigh,
+        accumulate=settings.accumulate,
+        average_decay=settings.average_decay,
+        scale_loss=settings.precision == "float16",
+        compilation=settings.compilation,
+    )
+    total = settings.epochs * -(-batches.steps_per_epoch // settings.accumulate)
+    best = _Best([*model.variables, *step.averages] if keepers else [])
+    state = _State()
     saver = None
     if checkpoints:
-        step.get_concrete_function()  # from here on the optimizer has all its variables
-        training = {"label": label, "seed": seed, "epochs": epochs, "steps": total, "settings": settings}
-        training |= {"optimizer": optimizer, "batch": _digest(example.items()), "machine": machine()}
-        saver = _Saver(checkpoints, label, training, model.variables, optimizer.weights)
-        reports, losses = saver.restore()
-    done = sum(report.steps for report in reports) + len(losses)
-    if done:
-        logger.info("%s: resumed at step %d of %d", label, done, total)
-        progress(label, done, total, "steps", f"resumed at step {done}")
-    with _Scalars(log_dir / label) if log_dir else nullcontext() as scalars:
-        for epoch in range(len(reports), epochs):
-            for batch in islice(batches.epoch(epoch), len(losses), None):
-                value = float(step(dict(batch)))
-                if not math.isfinite(value):
-                    if saver:
-                        saver.discard()
-                    raise LossNotFinite(label, epoch + 1, done + 1, value, _learning_rate(optimizer, done))
-                losses.append(value)
-                done += 1
-                if scalars:
-                    scalars.step(done, value, optimizer, rows=len(next(iter(batch.values()))))
-                progress(label, done, total, "steps", f"epoch {epoch + 1}/{epochs}, loss {value:.4f}")
+        training = {"label": label, "seed": seed, "steps": total, "settings": settings, "callbacks": list(callbacks)}
+        training |= {"identity": identity, "batch": _digest(example.items()), "machine": machine()}
+        saver = _Saver(checkpoints, label, training, model.variables, step.variables, best)
+        state = saver.restore()
+    if state.done:
+        logger.info("%s: resumed at step %d of %d", label, state.done, total)
+        progress(label, state.done, total, "steps", f"resumed at step {state.done}")
+
+    with ExitStack() as stack:
+        logs: list[Log] = []
+        if log_dir:
+            logs = [_Scalars(log_dir / label), *(callback.log(log_dir / label) for callback in callbacks)]
+            for log in logs:
+                stack.callback(log.close)
+
+        def settle(value: Any, rate: float, group: Sequence[Batch]) -> None:
+            """Wait for the loss of a step, and tell of it."""
+            number, epoch, loss = state.done + 1, len(state.reports) + 1, float(value)
+            if not math.isfinite(loss):
                 if saver:
-                    saver.save(done, reports, losses)
-            report = EpochReport(epoch + 1, len(losses), math.fsum(losses) / len(losses))
+                    saver.discard()
+                raise LossNotFinite(label, epoch, number, loss, rate)
+            state.losses.append(loss)
+            report = StepReport(number, loss, rate, sum(map(rows_of, group)), sum(map(_tokens, group)))
+            for log in logs:
+                log.step(report)
+            progress(label, number, total, "steps", f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}")
+
+        while len(state.reports) < settings.epochs and not any(each.stops(state.reports) for each in callbacks):
+            factor = math.prod(callback.rate(state.reports) for callback in callbacks)
+            groups = grouped(batches.epoch(len(state.reports)), settings.accumulate)
+            with closing(ahead(islice(groups, len(state.losses), None))) as left:
+                pending: list[tuple[Any, float, Sequence[Batch]]] = []
+                for group in left:
+                    number = state.done + len(pending)
+                    rate = factor * learning_rate(settings.optimizer, number, total)
+                    pending.append((step(group, number=number, rate=rate), rate, group))
+                    is_due = saver is not None and saver.is_due(number + 1)
+                    while len(pending) > (0 if is_due else 1):
+                        settle(*pending.pop(0))
+                    if saver and is_due:
+                        saver.save(state)
+                while pending:
+                    settle(*pending.pop(0))
+            report = EpochReport(len(state.reports) + 1, len(state.losses), math.fsum(state.losses) / len(state.losses))
             if after_epoch:
-                report = replace(report, measured=dict(after_epoch(report) or {}))
-            reports.append(report)
-            losses = []
-            if saver:
-                saver.save(done, reports, losses, epoch_ended=True)
-    return reports
+                with step.averaged():
+                    report = replace(report, measured=dict(after_epoch(report) or {}))
+            state = _State(reports=[*state.reports, report])
+            for keeper in keepers:
+                if keeper.keeps(state.reports):
+                    best.take(report.epoch)
+            for log in logs:
+                log.epoch(report, model)
+            if saver and saver.is_due(state.done, epoch_ended=True):
+                saver.save(state)
+
+    best.give_back()
+    raw = None
+    if step.averages:
+        raw = tuple(variable.numpy() for variable in model.variables)
+        step.swap_averages()
+    return Trained(tuple(state.reports), best.epoch or len(state.reports), raw)
+
+
+@dataclass
+class _State:
+    """How far a training is: the reports of the epochs that are over, and the losses of the one that is not."""
+
+    reports: list[EpochReport] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """How many steps were done."""
+        return sum(report.steps for report in self.reports) + len(self.losses)
+
+
+class _Best:
+    """The values of some variables at the end of the best epoch."""
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = variables
+        self.arrays = [variable.numpy() for variable in variables]
+        self.epoch = 0
+
+    def take(self, epoch: int) -> None:
+        """This is the best epoch so far."""
+        self.arrays = [variable.numpy() for variable in self._variables]
+        self.epoch = epoch
+
+    def give_back(self) -> None:
+        """Give the variables the values that they had then."""
+        if self.epoch:
+            _assign(self._variables, self.arrays)
 
 
 class _Saver:
@@ -166,14 +291,16 @@ class _Saver:
         label: str,
         training: Mapping[str, object],
         weights: Sequence[Any],
-        optimizer_weights: Sequence[Any],
+        others: Sequence[Any],
+        best: _Best,
     ) -> None:
         """Made before the first step: the weights are the initial ones, which tell one training from another.
 
         Variables are known by their places. Keras numbers its names through the life of a process, so that they differ
         after a crash.
         """
-        self._variables = [*weights, *optimizer_weights]
+        self._variables = [*weights, *others]
+        self._best = best
         self._kept = [
             Kept(tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy)
             for variable in self._variables
@@ -183,34 +310,45 @@ class _Saver:
         training = {**training, "variables": shapes, "initial weights": initial}
         self._folder = CheckpointFolder(checkpoints, label, training)
 
-    def restore(self) -> tuple[list[EpochReport], list[float]]:
-        """Set all variables to those of the newest checkpoint, if there is one.
-
-        Returns:
-            The reports of the epochs that are over, and the losses of the one that is not.
-        """
+    def restore(self) -> _State:
+        """Set all variables to those of the newest checkpoint, if there is one."""
         found = self._folder.newest()
         if found is None:
-            return [], []
+            return _State()
         *values, losses = found.arrays
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
+        count = len(self._variables)
+        _assign(self._variables, values[:count])
+        self._best.arrays, self._best.epoch = values[count:], found.state["best"]
         self._folder.resumed(found.state["step"])
-        return [EpochReport(**report) for report in found.state["reports"]], losses.tolist()
+        return _State([EpochReport(**report) for report in found.state["reports"]], losses.tolist())
 
-    def save(
-        self, step: int, reports: Sequence[EpochReport], losses: Sequence[float], *, epoch_ended: bool = False
-    ) -> None:
-        """Write a checkpoint if one is due."""
-        if not self._folder.is_due(step, epoch_ended=epoch_ended):
-            return
-        array = np.array(losses, dtype=np.float64)
-        state = {"step": step, "reports": [asdict(report) for report in reports]}
-        self._folder.write(step, state, [*self._kept, Kept(array.shape, array.dtype, array.copy)])
+    def is_due(self, step: int, *, epoch_ended: bool = False) -> bool:
+        """Whether a checkpoint is due after so many steps."""
+        return self._folder.is_due(step, epoch_ended=epoch_ended)
+
+    def save(self, state: _State) -> None:
+        """Write a checkpoint."""
+        best = [_kept(array) for array in self._best.arrays]
+        losses = _kept(np.array(state.losses, dtype=np.float64))
+        reports = [asdict(report) for report in state.reports]
+        self._folder.write(
+            state.done,
+            {"step": state.done, "reports": reports, "best": self._best.epoch},
+            [*self._kept, *best, losses],
+        )
 
     def discard(self) -> None:
         """Remove all checkpoints of the training."""
         self._folder.discard()
+
+
+def _kept(array: NDArray[Any]) -> Kept:
+    return Kept(array.shape, array.dtype, lambda: array)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _digest(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
@@ -221,50 +359,36 @@ def _digest(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
     return digest.hexdigest()
 
 
-def _compile_step(model: Any, loss: Callable[[Mapping[str, Any]], Any], optimizer: Any, example: Batch) -> Any:
-    """The step, for batches like the example but for their sizes, which stay open: on a CPU, compiling once for each
-    size takes longer than it saves."""
-    signature = {name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in example.items()}
-    variables = model.trainable_variables
-
-    def step(batch: Mapping[str, Any]) -> Any:
-        with tf.GradientTape() as tape:
-            value = loss(batch)
-        gradients = tape.gradient(value, variables)
-        # A head may leave parts of an encoder unused, such as its pooler.
-        optimizer.apply_gradients([pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None])
-        return value
-
-    return tf.function(step, input_signature=[signature])
+def _tokens(batch: Batch) -> int:
+    """How many entries of the first column of integers with two dimensions are no padding."""
+    columns = (column for column in batch.values() if column.ndim == 2 and column.dtype.kind == "i")
+    return int(np.count_nonzero(next(columns, ())))
 
 
-def _learning_rate(optimizer: Any, step: int) -> float:
-    rate = optimizer.learning_rate
-    return float(rate(step) if callable(rate) else rate)
-
-
-class _Scalars:
-    """TensorBoard events of one training."""
+class _Scalars(Log):
+    """TensorBoard's numbers of one training."""
 
     def __init__(self, folder: Path) -> None:
         self._writer = tf.summary.create_file_writer(str(folder))
-        self._rows = 0
+        self._rows = self._tokens = 0
         self._since = time.perf_counter()
 
-    def __enter__(self) -> _Scalars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def step(self, done: int, loss: float, optimizer: Any, *, rows: int) -> None:
+    def step(self, report: StepReport) -> None:
         """Note a step; every few of them are written."""
-        self._rows += rows
-        if done % _LOG_EVERY_STEPS:
+        self._rows += report.rows
+        self._tokens += report.tokens
+        if report.step % _LOG_EVERY_STEPS:
             return
         now = time.perf_counter()
-        with self._writer.as_default(step=done):
-            tf.summary.scalar("loss", loss)
-            tf.summary.scalar("learning_rate", _learning_rate(optimizer, done - 1))
-            tf.summary.scalar("rows_per_second", self._rows / (now - self._since))
-        self._rows, self._since = 0, now
+        with self._writer.as_default(step=report.step):
+            tf.summary.scalar("loss", report.loss)
+            tf.summary.scalar("learning_rate", report.rate)
+            tf.summary.scalar("examples_per_second", self._rows / (now - self._since))
+            if self._tokens:
+                tf.summary.scalar("tokens_per_second", self._tokens / (now - self._since))
+        self._rows = self._tokens = 0
+        self._since = now
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

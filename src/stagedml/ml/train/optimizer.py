@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from stagedml.errors import UsageError
-from stagedml.ml.framework import tf_keras
 
 Algorithm = Literal["adamw", "lamb"]
 
@@ -28,7 +27,7 @@ class OptimizerSettings:
         end_learning_rate: at the last step.
         decay_power: 1 for a line from the highest rate to the last one, 2 for a parabola, ...
         weight_decay: the share of a weight, times the rate, that it loses at each step.
-        clip_norm: gradients whose global norm is larger are scaled down to it; 0 for none (AdamW only).
+        clip_norm: gradients whose global norm is larger are scaled down to it; 0 for none.
         algorithm: "adamw", or "lamb" for very large batches.
     """
 
@@ -57,13 +56,18 @@ class OptimizerSettings:
             raise UsageError("settings of the optimizer: " + "; ".join(problems))
 
 
-def create_optimizer(settings: OptimizerSettings, total_steps: int) -> Any:
-    """Make a Keras optimizer for a training of so many steps."""
-    # Both modules are what `official.nlp.optimization.create_optimizer` puts together; that function fixes the decay.
+def create_optimizer(settings: OptimizerSettings, rate: Any) -> Any:
+    """Make a Keras optimizer.
+
+    Args:
+        settings: all but the rate and the clipping, which are the step's affair.
+        rate: a float32 variable, the learning rate of the next step.
+    """
+    # Both classes are what `official.nlp.optimization.create_optimizer` puts together; that function fixes the decay.
     from official.nlp.optimization import LAMB, AdamWeightDecay
 
     common = {
-        "learning_rate": learning_rate_schedule(settings, total_steps),
+        "learning_rate": lambda: rate,
         "weight_decay_rate": settings.weight_decay,
         "beta_1": 0.9,
         "beta_2": 0.999,
@@ -72,20 +76,14 @@ def create_optimizer(settings: OptimizerSettings, total_steps: int) -> Any:
     }
     if settings.algorithm == "lamb":
         return LAMB(**common)
-    return AdamWeightDecay(gradient_clip_norm=settings.clip_norm, **common)
+    return AdamWeightDecay(gradient_clip_norm=0.0, **common)
 
 
-def learning_rate_schedule(settings: OptimizerSettings, total_steps: int) -> Any:
-    """The rate as a function of the step, from 0: a Keras schedule."""
-    from official.nlp.optimization import WarmUp
-
-    decay = tf_keras.optimizers.schedules.PolynomialDecay(
-        initial_learning_rate=settings.learning_rate,
-        decay_steps=total_steps,
-        end_learning_rate=settings.end_learning_rate,
-        power=settings.decay_power,
-    )
+def learning_rate(settings: OptimizerSettings, step: int, total_steps: int) -> float:
+    """The rate of a step (from 0) of a training of so many steps."""
     warmup_steps = round(settings.warmup_share * total_steps)
-    if not warmup_steps:
-        return decay
-    return WarmUp(initial_learning_rate=settings.learning_rate, decay_schedule_fn=decay, warmup_steps=warmup_steps)
+    if step < warmup_steps:
+        return settings.learning_rate * step / warmup_steps
+    left = 1 - min(step, total_steps) / total_steps
+    falls = settings.learning_rate - settings.end_learning_rate
+    return float(falls * left**settings.decay_power + settings.end_learning_rate)

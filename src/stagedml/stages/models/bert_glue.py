@@ -39,6 +39,8 @@ def bert_finetune_glue(
     """
     from stagedml.ml.glue import glue_task
     from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
 
     description = glue_task(task)
@@ -49,16 +51,13 @@ def bert_finetune_glue(
         splits=Splits(build.path(data.train), build.path(data.valid), build.path(data.test)),
         classes=len(description.labels),
         metrics=description.metrics,
-        settings=FinetuneSettings(
-            learning_rate=learning_rate,
-            batch_size=batch_size,
+        training=TrainSettings(
+            OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share, weight_decay=weight_decay),
             epochs=epochs,
-            warmup_share=warmup_share,
-            weight_decay=weight_decay,
-            dropout=dropout,
             precision=precision,
             deterministic=deterministic,
         ),
+        settings=FinetuneSettings(batch_size=batch_size, dropout=dropout),
         seed=build.seed,
         output=build.outpath,
         log_dir=build.log_dir,

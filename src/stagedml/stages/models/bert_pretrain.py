@@ -45,6 +45,8 @@ def bert_pretrain(
     Weights begin with a spread of `initializer_range`; a row has `segment_sentences` sentences a segment at most.
     """
     from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.train.loop import TrainSettings
+    from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
 
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
@@ -52,6 +54,9 @@ def bert_pretrain(
         corpus=build.path(corpus.text),
         vocab=build.path(vocabulary.vocab),
         lower_case=not cased,
+        training=TrainSettings(
+            OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share), epochs=epochs
+        ),
         settings=PretrainSettings(
             hidden_size=hidden_size,
             num_hidden_layers=layers,
@@ -59,10 +64,7 @@ def bert_pretrain(
             intermediate_size=intermediate_size,
             max_position_embeddings=max_position_embeddings,
             dropout=dropout,
-            learning_rate=learning_rate,
             batch_size=batch_size,
-            epochs=epochs,
-            warmup_share=warmup_share,
             mask_share=mask_share,
             mask_token_share=mask_token_share,
             random_token_share=random_token_share,

@@ -33,10 +33,8 @@ from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
-from stagedml.ml.train.determinism import seeded
-from stagedml.ml.train.loop import train
-from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
-from stagedml.ml.train.precision import Precision, precision
+from stagedml.ml.train.callbacks import Callback
+from stagedml.ml.train.loop import TrainSettings, train
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
@@ -61,30 +59,22 @@ class RecordsDoNotFit(UsageError):
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How a classifier is fine-tuned.
+    """What there is to say of fine-tuning a classifier beside how it is trained.
 
     Attributes:
-        learning_rate: the highest, at the end of the warm-up.
-        batch_size: rows a step.
-        epochs: how often train is gone through.
-        warmup_share: the share of all steps over which the learning rate rises.
-        weight_decay: of AdamW.
+        batch_size: rows a batch, at most.
+        batch_tokens: word pieces a batch, padding counted, at most; None for any number.
         dropout: in the encoder and before the head, in [0, 1); None for what the model's configuration says, and 0.1
             before the head.
-        precision: what the model computes in.
         length_step: batches are padded to a multiple of so many word pieces.
-        deterministic: whether to repeat bit for bit.
+        callbacks: what may happen on the way; they see what is measured on valid.
     """
 
-    learning_rate: float = 2e-5
     batch_size: int = 32
-    epochs: int = 3
-    warmup_share: float = 0.1
-    weight_decay: float = 0.01
+    batch_tokens: int | None = None
     dropout: float | None = None
-    precision: Precision = "float32"
     length_step: int = LENGTH_STEP
-    deterministic: bool = True
+    callbacks: tuple[Callback, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +99,7 @@ def finetune(
     splits: Splits,
     classes: int,
     metrics: Sequence[str],
+    training: TrainSettings,
     settings: FinetuneSettings,
     seed: int,
     output: Path,
@@ -127,7 +118,8 @@ def finetune(
         splits: the data.
         classes: how many classes there are; labels are 0 to `classes - 1`.
         metrics: names from `metrics.METRICS`.
-        settings: of the training.
+        training: how the model is trained.
+        settings: what else there is to say.
         seed: of the head's weights, the order of the data and the dropout.
         output: a folder that exists.
         log_dir: for TensorBoard; holds clocks and rates.
@@ -147,7 +139,7 @@ def finetune(
         read_fitting(path, config, classes) for path in (splits.train, splits.valid, splits.test)
     )
     weights = read_checkpoint(bert_ckpt)
-    with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
+    with training.building(seed):
         classifier = Classifier(config, classes, dropout=settings.dropout)
     load_encoder(classifier.encoder, config, weights)
 
@@ -157,28 +149,24 @@ def finetune(
         logger.info("epoch %d, %s: %s", epoch, split, measured)
         return measured
 
-    batches = LengthBatches(
-        *example_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
-    )
-    reports = train(
+    trained = train(
         classifier.model,
         classifier.loss,
-        create_optimizer(
-            OptimizerSettings(
-                learning_rate=settings.learning_rate,
-                warmup_share=settings.warmup_share,
-                weight_decay=settings.weight_decay,
-            ),
-            settings.epochs * batches.steps_per_epoch,
+        LengthBatches(
+            *example_columns(train_rows),
+            batch_size=settings.batch_size,
+            batch_tokens=settings.batch_tokens,
+            seed=seed,
+            length_step=settings.length_step,
         ),
-        batches,
-        epochs=settings.epochs,
+        training,
         seed=seed,
+        callbacks=settings.callbacks,
+        after_epoch=lambda report: evaluate("valid", valid_rows, report.epoch),
         log_dir=log_dir,
         progress=progress,
-        after_epoch=lambda report: evaluate("valid", valid_rows, report.epoch),
         checkpoints=checkpoints,
-        settings={
+        identity={
             "settings": settings,
             "config": config,
             "metrics": list(metrics),
@@ -193,11 +181,11 @@ def finetune(
         protocol.append({"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured})
         results.update({f"{prefix}_{name}": value for name, value in measured.items()})
 
-    for report in reports:
+    for report in trained.reports:
         protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
         results["train_loss"] = report.loss
         note("valid", "eval", valid_rows, report.epoch, report.measured)
-    note("test", "test", test_rows, settings.epochs, evaluate("test", test_rows, settings.epochs))
+    note("test", "test", test_rows, trained.epoch, evaluate("test", test_rows, trained.epoch))
 
     write_checkpoint(output / CHECKPOINT_PREFIX, classifier.arrays())
     _write_json(output / METRICS_FILE, results)

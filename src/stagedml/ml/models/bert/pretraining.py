@@ -29,10 +29,8 @@ from stagedml.ml.models.bert.encoder import activation, build_encoder
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer, Encoded
 from stagedml.ml.train.batching import Batch, Batches, LengthBatches, SortedBatches
-from stagedml.ml.train.determinism import seeded
-from stagedml.ml.train.loop import EpochReport, train
-from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
-from stagedml.ml.train.precision import Precision, precision
+from stagedml.ml.train.callbacks import EpochReport
+from stagedml.ml.train.loop import TrainSettings, train
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
@@ -62,27 +60,21 @@ class TooFewDocuments(UsageError):
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """The shape of a model, and how it is pre-trained.
+    """The shape of a model, and what it is pre-trained on.
 
     Attributes:
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, hidden_act,
         dropout, initializer_range: the model's shape; see `config.BertConfig`. `dropout` is that of attention weights,
         too.
         segment_sentences: a row has so many sentences in each segment at most; how many is drawn for each row.
-        learning_rate: the highest, at the end of the warm-up.
-        batch_size: rows a step.
-        epochs: how often the text is gone through; what is hidden differs each time.
-        warmup_share: the share of all steps over which the learning rate rises.
-        weight_decay: of AdamW.
+        batch_size: rows a batch.
         mask_share: the share of word pieces to predict, in (0, 1).
         mask_token_share, random_token_share: of those, the shares that become [MASK] and a random word piece; the rest
             stays. BERT's are 0.8 and 0.1. With more random ones and more that stay, a model learns sooner to compare
             what it sees in one place with what it sees in another.
         random_next_share: the share of rows whose second segment is from another document, in [0, 1); 0 leaves next
             sentence prediction out. BERT's is 0.5.
-        precision: what the model computes in.
         length_step: batches are padded to a multiple of so many word pieces.
-        deterministic: whether to repeat bit for bit.
     """
 
     hidden_size: int = 128
@@ -94,18 +86,12 @@ class PretrainSettings:
     dropout: float = 0.1
     initializer_range: float = 0.02
     segment_sentences: int = 1
-    learning_rate: float = 1e-4
     batch_size: int = 32
-    epochs: int = 1
-    warmup_share: float = 0.1
-    weight_decay: float = 0.01
     mask_share: float = 0.15
     mask_token_share: float = 0.8
     random_token_share: float = 0.1
     random_next_share: float = 0.0
-    precision: Precision = "float32"
     length_step: int = 8
-    deterministic: bool = True
 
     def __post_init__(self) -> None:
         problems = []
@@ -142,6 +128,7 @@ def pretrain(
     corpus: Path,
     vocab: Path,
     lower_case: bool,
+    training: TrainSettings,
     settings: PretrainSettings,
     seed: int,
     output: Path,
@@ -160,7 +147,8 @@ def pretrain(
             is held out.
         vocab: one word piece a line.
         lower_case: whether the vocabulary is an uncased one.
-        settings: the model's shape, and how to train it.
+        training: how the model is trained; what is hidden differs from epoch to epoch.
+        settings: the model's shape, and what its rows are.
         seed: of the weights, the order of the data, what is hidden, and the dropout.
         output: a folder that exists.
         log_dir: for TensorBoard; holds clocks and rates.
@@ -180,9 +168,9 @@ def pretrain(
     """
     tokenizer = BertTokenizer(vocab, lower_case=lower_case)
     config = settings.bert_config(tokenizer.vocab_size)
-    training, held_out = read_rows(corpus, tokenizer, settings, seed)
+    train_rows, held_out = read_rows(corpus, tokenizer, settings, seed)
     masking = Masking(tokenizer, settings)
-    with seeded(seed, deterministic=settings.deterministic), precision(settings.precision):
+    with training.building(seed):
         model = MaskedLanguageModel(config, next_sentence=settings.random_next_share > 0)
 
     def after_epoch(report: EpochReport) -> dict[str, float]:
@@ -197,30 +185,25 @@ def pretrain(
         return measured
 
     batches = MaskedBatches(
-        LengthBatches(*_columns(training), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step),
+        LengthBatches(
+            *_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
+        ),
         masking,
         seed=seed,
     )
-    reports = train(
+    trained = train(
         model.model,
         model.loss,
-        create_optimizer(
-            OptimizerSettings(
-                learning_rate=settings.learning_rate,
-                warmup_share=settings.warmup_share,
-                weight_decay=settings.weight_decay,
-            ),
-            settings.epochs * batches.steps_per_epoch,
-        ),
         batches,
-        epochs=settings.epochs,
+        training,
         seed=seed,
+        weigh=lambda batch: float(batch["weights"].sum()),
+        after_epoch=after_epoch,
         label="pretrain",
         log_dir=log_dir,
         progress=progress,
-        after_epoch=after_epoch,
         checkpoints=checkpoints,
-        settings={
+        identity={
             "settings": settings,
             "lower_case": lower_case,
             "data": [digest_of(path) for path in (corpus, vocab)],
@@ -229,7 +212,7 @@ def pretrain(
 
     protocol: list[dict[str, object]] = []
     results: dict[str, float] = {}
-    for report in reports:
+    for report in trained.reports:
         protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
         protocol.append({"operation": "evaluate", "epoch": report.epoch, "rows": len(held_out), **report.measured})
         results["train_loss"] = report.loss
