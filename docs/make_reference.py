@@ -126,7 +126,8 @@ def exit_codes() -> str:
         table(("code", ""), [code.split(maxsplit=1) for code in codes]),
         "A failed build ends like its cause: a builder that could not fetch something ends with 3. `stagedml shell` "
         "ends as the shell does that it opened. `check`, `verify` and `doctor` end with 1 if they "
-        "found something wrong.",
+        "found something wrong, and every verb does if REF stands for nothing in the store. A REF that stands for "
+        "several, or STAGE that is none, is wrong usage.",
     )
 
 

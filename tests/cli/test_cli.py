@@ -117,6 +117,48 @@ def test_a_realization_can_be_named_in_four_ways(capsys: pytest.CaptureFixture[s
     assert run(capsys, "path", "--root", root, text) == (0, f"{path}\n", "")
 
 
+def test_ls_takes_a_pattern(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, TOYS)
+    _, out, _ = run(capsys, "ls", "--root", root, "?p*", "--json")
+    assert [line["name"] for line in json.loads(out)] == ["upper"]
+    code, out, err = run(capsys, "ls", "--root", root, "p*")
+    assert (code, out) == (0, "")
+    assert "no realization of a stage whose name has or matches 'p*'" in err
+
+
+def test_ls_tells_the_parameters_that_differ_among_realizations_of_a_stage(
+    capsys: pytest.CaptureFixture[str], root: str
+) -> None:
+    for arguments in (["one"], ["two", "scale=2"]):
+        run(capsys, "realize", "--root", root, TOYS, *arguments)
+    _, out, _ = run(capsys, "ls", "--root", root)
+    assert [line.rpartition("  ")[2] for line in out.splitlines() if line.startswith("text")] == [
+        "content=one",
+        "content=two",
+    ]
+    assert "scale=2.0, source=" in out
+    _, alone, _ = run(capsys, "ls", "--root", root, "--json", "text")
+    assert [line["parameters"] for line in json.loads(alone)] == [{"content": "one"}, {"content": "two"}]
+
+
+def test_ls_sorts_by_a_metric_or_by_size(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "realize", "--root", root, "stagedml.testing.toys:sample", "--instances", "4")
+    run(capsys, "realize", "--root", root, TOYS)
+    _, out, _ = run(capsys, "ls", "--root", root, "--json", "--sort", "accuracy")
+    metrics = [line["metric"] for line in json.loads(out)]
+    assert metrics[:3] == [None] * 3
+    assert metrics[3:] == sorted(metrics[3:])
+    _, out, _ = run(capsys, "ls", "--root", root, "--sort", "accuracy", "sample")
+    assert out.splitlines()[0].split() == ["NAME", "HASH", "BUILT", "SIZE", "INSTANCES", "ACCURACY"]
+    assert f"{metrics[-1]:.6g}" in out.splitlines()[-1]
+    _, out, _ = run(capsys, "ls", "--root", root, "--json", "--sort", "size")
+    sizes = [line["size_bytes"] for line in json.loads(out)]
+    assert sizes == sorted(sizes)
+    code, out, err = run(capsys, "ls", "--root", root, "--sort", "f1")
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "there are: time, size, accuracy, loss" in err
+
+
 def test_show_tells_configuration_inputs_and_files(capsys: pytest.CaptureFixture[str], root: str) -> None:
     run(capsys, "realize", "--root", root, TOYS)
     _, out, _ = run(capsys, "show", "--root", root, "count")
@@ -136,7 +178,7 @@ def test_show_tells_configuration_inputs_and_files(capsys: pytest.CaptureFixture
         (["realize", TOYS, "--exec", "threads=2"], EXIT_USAGE, "no stage here has an Exec parameter 'threads'"),
         (["realize", TOYS, "--instances", "0"], EXIT_USAGE, "instances=0"),
         (["show", "nothing"], EXIT_FAILED, "nothing is not in the store"),
-        (["path", "rref:1"], EXIT_USAGE, "of a hash, give at least 4 characters"),
+        (["path", "rref:1"], EXIT_FAILED, "of a hash, give at least 4 characters"),
     ],
 )
 def test_bad_input_names_what_is_wrong(
@@ -210,7 +252,7 @@ def test_what_is_no_stage_and_what_is_given_twice_are_refused(capsys: pytest.Cap
     assert "stagedml.testing.toys has no stage 'Text'; did you mean" in err
     code, _, err = run(capsys, "plan", "--root", root, "nowhere:stage")
     assert code == EXIT_USAGE
-    assert "no module 'nowhere'; name the folder that holds it in PYTHONPATH" in err
+    assert "no module 'nowhere'; write MODULE:FUNCTION, and name the folder that holds the module in PYTHONPATH" in err
     code, _, err = run(capsys, "plan", "--root", root, TOYS, "words=a", "words=b")
     assert code == EXIT_USAGE
     assert "words is given twice: 'a' and 'b'" in err

@@ -158,7 +158,7 @@ def test_plot_as_json_has_the_numbers_and_writes_where_it_is_told_to(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["sample"], "tells no learning curve"),
+        (["sample"], "keeps no history of numbers"),
         (["sample", "--results", "--metric", "f1"], "metric='f1'"),
         (["sample", "--by", "name"], "by='name'"),
         (["sample", "--results", "-o", "plot.gif"], "let it end in .svg or .png or .pdf"),

@@ -44,6 +44,8 @@ class Verb(NamedTuple):
 
 BAD_REFS = [
     Bad(["gone"], EXIT_FAILED, "gone is not in the store"),
+    Bad(["go"], EXIT_FAILED, "go is not in the store"),
+    Bad(["text@word"], EXIT_USAGE, "after a name goes @latest, @best"),
     Bad(["coutn"], EXIT_FAILED, "did you mean count"),
     Bad([GONE], EXIT_FAILED, "is not in the store"),
 ]
@@ -58,6 +60,7 @@ VERBS = {
         "dref:",
         [
             Bad(["gone", TEXT, "--reason", "x"], EXIT_FAILED, "gone is not in the store"),
+            Bad([f"dref:{'0' * 32}-gone", TEXT, "--reason", "x"], EXIT_FAILED, "is not in the store"),
             Bad(["text", TEXT, "--reason", " "], EXIT_USAGE, "give a reason"),
             Bad(["text", TEXT], EXIT_USAGE, "required: --reason"),
         ],
@@ -116,7 +119,7 @@ VERBS = {
         [
             Bad(["count", "gone"], EXIT_FAILED, "gone is not in the store"),
             Bad(["count"], EXIT_USAGE, "required: NEW"),
-            Bad(["count~9", "count"], EXIT_USAGE, "count~1 is the first"),
+            Bad(["count~9", "count"], EXIT_FAILED, "count~1 is the first"),
         ],
     ),
     "doctor": Verb(
@@ -143,6 +146,7 @@ VERBS = {
         "kept",
         [
             Bad(["--grace", "soon"], EXIT_USAGE, "'soon' is no length of time"),
+            Bad(["--keep", "dref:0000"], EXIT_FAILED, "dref:0000 is not in the store"),
             Bad(["--max-size", "much"], EXIT_USAGE, "'much' is no size"),
             Bad(["--keep-best", ":3"], EXIT_USAGE, "give METRIC or METRIC:N"),
         ],
@@ -184,7 +188,15 @@ VERBS = {
         "result/counts.json",
         [*BAD_REFS[:2], Bad(["count", "no.txt"], EXIT_USAGE, "its fields are counts")],
     ),
-    "plan": Verb([COUNTED], "build    text", BAD_STAGES),
+    "plan": Verb(
+        [COUNTED],
+        "build    text",
+        [
+            *BAD_STAGES,
+            Bad([COUNTED, "--content", "x"], EXIT_USAGE, "a parameter of a stage is written content=x"),
+            Bad([COUNTED, "--read-only=1", "--forc"], EXIT_USAGE, "a parameter of a stage is written read_only=1"),
+        ],
+    ),
     "plot": Verb(
         ["sample", "--results"],
         "<svg",

@@ -19,7 +19,6 @@ from inspection.event_files import write_events
 from inspection.trainings import all_trained
 from stagedml import (
     RRef,
-    UsageError,
     instantiate,
     mknode,
     realize,
@@ -199,7 +198,7 @@ def test_a_text_that_stands_for_nothing_is_an_error_beside_others_that_do(shown:
     trained()
     with pytest.raises(NotInStore, match="did you mean train"):
         shown("train", "trian")
-    with pytest.raises(UsageError, match="'x' is no stage in the store"):
+    with pytest.raises(NotInStore, match="x is not in the store"):
         shown("train", "x")
 
 

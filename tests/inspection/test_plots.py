@@ -227,7 +227,7 @@ def test_what_cannot_be_drawn_is_refused_with_what_can(store: Store) -> None:
         (lambda: plot_curves(), "plot_curves: pass one realization or several"),
         (lambda: plot_compare(), "plot_compare: pass one realization or several"),
         (lambda: plot_curves(rref, "nothing"), "'nothing' is neither a realization nor a folder"),
-        (lambda: plot_curves(rref, counted), f"{counted} tells no learning curve"),
+        (lambda: plot_curves(rref, counted), f"{counted} keeps no history of numbers"),
         (lambda: plot_compare("nothing"), "'nothing' is no realization"),
         (lambda: plot_compare(rref, counted), f"{counted}: nothing is measured of it"),
         (lambda: plot_compare(rref, sample), "have no metric in common"),

@@ -108,6 +108,7 @@ def test_plan_and_why_give_what_can_be_looked_at(cells: Session) -> None:
         ("%realize all_echoes -j 0", "jobs=0"),
         ("%plan all_echoes --jobs 2", "unrecognized arguments"),
         ("%why abc", "give at least 4 characters"),
+        ("%why nothing_of_the_kind", "nothing_of_the_kind is not in the store"),
         ("%why abcdef more", "takes no arguments"),
         ("%why", "arguments are required"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 #: What stands for a realization; `inspection.selectors` has all of it.
@@ -12,7 +13,7 @@ REF = (
 )
 _EXIT_CODES = """Exit codes
   0   done
-  1   a build or the store failed, or something was found wrong
+  1   a build or the store failed, or something was found wrong or not found
   2   wrong usage
   3   something could not be fetched
   130 interrupted, 143 terminated; the same command goes on from there"""
@@ -35,6 +36,15 @@ class _Top(argparse.ArgumentParser):
         super().__init__(**options)
         self.verbs = _Verbs(self)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of argparse; a parameter that was given like an option is told how it is written."""
+        found, extra = self.parse_known_args(args, namespace)
+        if extra:
+            told = f"unrecognized arguments: {' '.join(extra)}"
+            meant = _assignments(extra) if hasattr(found, "arguments") else ""
+            self.error(f"{told}; a parameter of a stage is written {meant}" if meant else told)
+        return found
+
     def format_help(self) -> str:
         parts = [self.format_usage(), "Datasets, preprocessors and models as content-addressed stages."]
         for title, verbs in self.verbs.listed.items():
@@ -42,6 +52,17 @@ class _Top(argparse.ArgumentParser):
         parts.append("`stagedml VERB --help` tells more of one, `stagedml completion SHELL` completes them.")
         parts.append(_EXIT_CODES)
         return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _assignments(extra: Sequence[str]) -> str:
+    """The NAME=VALUE that may be meant by `--NAME VALUE` and `--NAME=VALUE`."""
+    found = []
+    for place, text in enumerate(extra):
+        if text.startswith("--"):
+            name, equals, value = text[2:].partition("=")
+            after = "".join(extra[place + 1 : place + 2])
+            found.append(f"{name.replace('-', '_')}={value if equals else after if after[:2] != '--' else ''}")
+    return " ".join(one for one in found if not one.endswith("="))
 
 
 def _common(*, json: bool = True, **defaults: object) -> argparse.ArgumentParser:
@@ -88,7 +109,8 @@ def _realizing(verbs: _Verbs) -> None:
             "arguments",
             nargs="*",
             metavar="ARGUMENT",
-            help="VALUE or NAME=VALUE; NAME may be a parameter of the stage that comes out, STAGE.NAME of one inside",
+            help="VALUE or NAME=VALUE; NAME may be a parameter of the stage that comes out, STAGE.NAME of one inside, "
+            "by the name that plan shows",
         )
         sub.add_argument("--force", action="store_true", help="rebuild the target even if it is there")
         if verb == "plan":
@@ -135,7 +157,13 @@ def _looking(verbs: _Verbs) -> None:
     sub = verbs.add("stages", "list the catalogue, or tell what one stage takes")
     sub.add_argument("stage", nargs="?", metavar="STAGE", help="as of realize; default all")
     sub = verbs.add("ls", "list realizations")
-    sub.add_argument("name", nargs="?", help="only stages whose name contains this")
+    sub.add_argument("name", nargs="?", help="only stages whose name contains this, or matches it, as 'fit-*' does")
+    sub.add_argument(
+        "--sort",
+        default="time",
+        metavar="BY",
+        help="time (default), size, or a number in metrics.json, the highest last",
+    )
     sub = verbs.add("show", "show one realization")
     sub.add_argument("ref", metavar="REF", help=REF)
     sub = verbs.add("path", "print a realization's folder, or the place of a file in it")

@@ -37,8 +37,10 @@ def run_gc(arguments: argparse.Namespace) -> int:
 def _reference(store: Store, text: str) -> str:
     """A realization by what `show` takes, or else the text itself, which names a stage then."""
     try:
-        return str(find(store, text)) if len(text) >= 4 else text
+        return str(find(store, text))
     except NotInStore:
+        if text.startswith(("rref:", "dref:")):
+            raise
         return text
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 
 from stagedml.cli.output import show, table
 from stagedml.core import words
 from stagedml.inspection import listing
+from stagedml.inspection.parameters import words_of
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
 
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    lines = tuple(listing.ls(store, arguments.name))
-    show(arguments, lines, _lines)
+    lines = tuple(listing.ls(store, arguments.name, arguments.sort))
+    show(arguments, lines, partial(_lines, metric=arguments.sort))
     if not lines and not arguments.json:
-        of_name = f" of a stage with {arguments.name!r} in its name" if arguments.name else ""
+        of_name = f" of a stage whose name has or matches {arguments.name!r}" if arguments.name else ""
         print(f"no realization{of_name} in {store.layout.storage}", file=sys.stderr)
     return 0
 
 
-def _lines(lines: tuple[listing.RealizationLine, ...]) -> list[str]:
+def _lines(lines: tuple[listing.RealizationLine, ...], metric: str) -> list[str]:
     hashes = listing.short_hashes([line.rref for line in lines])
     rows = [
         (
@@ -32,7 +34,9 @@ def _lines(lines: tuple[listing.RealizationLine, ...]) -> list[str]:
             words.ago(None if line.built is None else time.time() - line.built),
             words.size(line.size_bytes),
             ",".join(map(str, line.instances)) if line.instances not in ((), (0,)) else "",
+            "" if line.metric is None else f"{line.metric:.6g}",
+            words_of(line.parameters),
         )
         for line in lines
     ]
-    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES"), rows)
+    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES", metric.upper(), ""), rows)

@@ -1,7 +1,8 @@
 """`stagedml`: from a command line to a verb, and how failures end.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done; 1 a build or the store failed,
-or verify found something; 2 wrong usage; 3 something could not be fetched; 130 interrupted; 143 terminated.
+verify found something, or a REF stands for nothing; 2 wrong usage; 3 something could not be fetched; 130 interrupted;
+143 terminated.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from stagedml.cli.output import show, styled, width, with_verdict
 from stagedml.cli.subject import subject
 from stagedml.core import differences, words
 from stagedml.core.reasons import Cause
-from stagedml.core.refs import dref_of, is_dref, parse_rref
+from stagedml.core.refs import dref_of, parse_rref
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared
 from stagedml.engine.console import from_here, told
@@ -216,7 +216,7 @@ def run_bless(arguments: argparse.Namespace) -> int:
     store_initialize(arguments.root)
     settings = read_settings(root=arguments.root)
     store = Store.open(settings, create=False)
-    old = arguments.old if is_dref(arguments.old) else dref_of(str(find(store, arguments.old)))
+    old = dref_of(str(find(store, arguments.old)))
     target = declared(arguments.stage, arguments.arguments, settings.catalogue)
     bless(old, target, reason=arguments.reason)
     show(arguments, Blessed(old, str(target.result)), lambda view: (view.new,))

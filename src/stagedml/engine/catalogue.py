@@ -7,12 +7,15 @@ import functools
 import importlib
 import inspect
 import json
+import os
 import shlex
 import sys
 import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stagedml.authoring import schema
@@ -33,8 +36,9 @@ def declared(
     Args:
         stage: a name in the session, or as of `stage_named`.
         arguments: VALUE or NAME=VALUE for its parameters; of a function that composes stages also NAME=VALUE for a
-            parameter of the stage that it returns, and STAGE.NAME=VALUE for one of a stage inside. Values are JSON
-            where they read as such and the parameter takes it, plain text otherwise.
+            parameter of the stage that it returns, and STAGE.NAME=VALUE for one of a stage inside, which goes by the
+            name that a plan shows, or by that of its function. Values are JSON where they read as such and the
+            parameter takes it, plain text otherwise.
         catalogue: the module whose stages go by their bare names.
         session: names that come before those of the catalogue.
 
@@ -70,39 +74,93 @@ def _changed(function: Callable[..., Any], changes: Mapping[str, str]) -> Callab
     @functools.wraps(function)
     def variant(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        stages = _stages_behind(function, result)
+        called = _called_by(function, result)
         changed = function
         for key, text in changes.items():
-            owner, name = _meant(function, key, stages)
-            stage = stages[owner]
-            value = _typed(text, {**stage.annotations, **stage.exec_annotations}[name])
-            changed = redefine(changed, _setting(name, value), at=stage if owner else None)
+            one, name = _meant(function, key, called)
+            value = _typed(text, {**one.stage.annotations, **one.stage.exec_annotations}[name])
+            changed = redefine(changed, _setting(name, value), at=one.stage if "." in key else None)
         return changed(*args, **kwargs)
 
     return variant
 
 
-def _stages_behind(function: Callable[..., Any], result: Any) -> dict[str, Stage[..., Any]]:
-    """The stages that a function called, by the names of their builders; the one that it returned under ""."""
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A stage that a function calls.
+
+    Attributes:
+        stage: the stage.
+        declared: the names of what it declared, as a plan shows them.
+        is_target: whether the function returns what it declared.
+    """
+
+    stage: Stage[..., Any]
+    declared: tuple[str, ...]
+    is_target: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands for all that it declared: that name first which a plan shows."""
+        return tuple(dict.fromkeys((*self.declared[: len(self.declared) == 1], self.stage.__name__)))
+
+    def takes(self, parameter: str, owner: str) -> bool:
+        """Whether OWNER.PARAMETER can mean one of its parameters; an empty owner is the stage that is returned."""
+        goes_by = map(_underscored, (*self.declared, self.stage.__name__))
+        return parameter in parameter_names(self.stage) and (owner in goes_by if owner else self.is_target)
+
+
+def _called_by(function: Callable[..., Any], result: Any) -> list[_Called]:
+    """The stages that a function called."""
     declarations = declaring(function.__name__).declarations
-    stages = {one.stage.__name__: one.stage for one in declarations.values() if one.stage is not None}
     target = declarations.get(str(result)) if isinstance(result, str) else None
-    return {**stages, "": target.stage} if target is not None and target.stage is not None else stages
+    declared: dict[Stage[..., Any], dict[str, None]] = {}
+    for one in declarations.values():
+        if one.stage is not None:
+            declared.setdefault(one.stage, {})[one.ref.name] = None
+    return [
+        _Called(stage, tuple(names), target is not None and target.stage is stage) for stage, names in declared.items()
+    ]
 
 
-def _meant(function: Callable[..., Any], key: str, stages: Mapping[str, Stage[..., Any]]) -> tuple[str, str]:
-    """The stage and the parameter that NAME or STAGE.NAME stands for. Raises UsageError."""
-    known = {
-        f"{owner}.{name}" if owner else name: (owner, name)
-        for owner, stage in stages.items()
-        for name in (*stage.checks, *stage.exec_checks)
-    }
-    if key in known:
-        return known[key]
-    names = [*inspect.signature(function).parameters, *sorted(known)]
-    close = difflib.get_close_matches(key, names, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
-    raise UsageError(f"{function.__name__} has no parameter {key!r}; {hint}")
+def _meant(function: Callable[..., Any], key: str, called: Sequence[_Called]) -> tuple[_Called, str]:
+    """The stage and its parameter that NAME or STAGE.NAME stands for. Raises UsageError."""
+    owner, _, name = key.rpartition(".")
+    found = [one for one in called if one.takes(name, owner)]
+    if not found:
+        raise UsageError(f"{function.__name__} has no parameter {key!r}; {_suggested(function, key, called)}")
+    if len(found) > 1:
+        alone = [
+            f"{written}.{name}"
+            for one in found
+            for written in one.names
+            if [other for other in called if other.takes(name, _underscored(written))] == [one]
+        ]
+        hint = f"write {' or '.join(alone)}" if alone else "tell them apart in Python: redefine(..., at=STAGE)"
+        raise UsageError(f"{function.__name__}: {key!r} stands for parameters of several stages; {hint}")
+    (one,) = found
+    if owner and owner not in map(_underscored, one.names):
+        raise UsageError(
+            f"{function.__name__}: {', '.join(one.declared)} are all declared by {one.stage.__name__}; "
+            f"{one.stage.__name__}.{name} changes all of them"
+        )
+    return one, name
+
+
+def _suggested(function: Callable[..., Any], key: str, called: Sequence[_Called]) -> str:
+    """What may be meant by a parameter that there is not."""
+    targets = [name for one in called if one.is_target for name in parameter_names(one.stage)]
+    own = dict.fromkeys([*parameter_names(function), *targets])
+    inside = [f"{one.names[0]}.{name}" for one in called for name in parameter_names(one.stage)]
+    written = {_underscored(name): name for name in (*own, *sorted(inside))}
+    alike = [name for name in written if ("." in name) == ("." in key)]
+    close = difflib.get_close_matches(key, alike, n=3) or difflib.get_close_matches(key, written, n=3)
+    if close:
+        return f"did you mean {' or '.join(written[name] for name in close)}?"
+    elsewhere = sorted(
+        f"{one.names[0]}.{name}" for one in called if not one.is_target for name in parameter_names(one.stage)
+    )
+    return f"there are: {', '.join([*own, *elsewhere])}"
 
 
 def _setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -159,14 +217,17 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
         return stages[candidates[0]]
     if candidates:
         raise UsageError(f"{text!r} stands for several stages; give more of it: {', '.join(candidates)}")
-    close = difflib.get_close_matches(name.replace("-", "_"), stages, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "`stagedml stages` lists those of the catalogue"
+    close = difflib.get_close_matches(_underscored(name), stages, n=3)
+    written = [f"{module_name}:{one}" if module_name else one for one in close or stages]
+    hint = f"did you mean {' or '.join(written)}?" if close else "`stagedml stages` lists those of the catalogue"
+    if module_name and not close:
+        hint = f"there are: {', '.join(written)}" if written else "there is none in it"
     raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
 
 
 def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
     """The names that a person can mean, if not one of them is meant exactly."""
-    wanted = name.replace("-", "_")
+    wanted = _underscored(name)
     for prefix in ("", "all_"):
         if prefix + wanted in stages:
             return [prefix + wanted]
@@ -185,6 +246,8 @@ def stages_of(catalogue: str) -> dict[str, Callable[..., Any]]:
 
 def _imported(text: str, module: str) -> types.ModuleType:
     """A module, for the stage that a person wrote as `text`. Raises UsageError."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(f"{text}: {module!r} is no name of a module; {_how_to_name(text, module)}")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -194,15 +257,26 @@ def _imported(text: str, module: str) -> types.ModuleType:
                 f"{text}: importing {module} failed, there is no module {error.name!r}, which {place.filename}:"
                 f"{place.lineno} imports; install it, or name the folder that holds it in PYTHONPATH"
             ) from None
-        raise UsageError(
-            f"{text}: there is no module {error.name!r}; name the folder that holds it in PYTHONPATH, and the stage as "
-            "MODULE:FUNCTION"
-        ) from None
+        raise UsageError(f"{text}: there is no module {error.name!r}; {_how_to_name(text, module)}") from None
     except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
         problem = f"{type(error).__name__}: {error}{where}"
         raise UsageError(f"{text}: importing {module} failed, {problem}") from error
+
+
+def _how_to_name(text: str, module: str) -> str:
+    """What to write instead of a text whose module is not found: maybe that is a file, or its file lies here."""
+    paths = map(Path, (module, f"{module}.py", f"{module.replace('.', os.sep)}.py"))
+    file = next((path for path in paths if path.is_file()), None)
+    if file is None:
+        return "write MODULE:FUNCTION, and name the folder that holds the module in PYTHONPATH"
+    folder, parts = file.absolute().parent, [file.stem]
+    while (folder / "__init__.py").is_file():
+        folder, parts = folder.parent, [folder.name, *parts]
+    written = text.replace(module, ".".join(parts), 1)
+    is_found = any(os.path.realpath(place) == os.path.realpath(folder) for place in sys.path)
+    return f"write {written}" if is_found else f"write {written}, after export PYTHONPATH={os.path.relpath(folder)}"
 
 
 def parameter_names(stage: Callable[..., Any]) -> list[str]:
@@ -215,7 +289,7 @@ def parameter_names(stage: Callable[..., Any]) -> list[str]:
 def knows_stage(text: str, catalogue: str) -> bool:
     """Whether a text can only be meant as a stage: MODULE:FUNCTION, or a name in the catalogue, but for `all_`."""
     return (":" in text and "@" not in text) or any(
-        prefix + text.replace("-", "_") in stages_of(catalogue) for prefix in ("", "all_")
+        prefix + _underscored(text) in stages_of(catalogue) for prefix in ("", "all_")
     )
 
 
@@ -234,7 +308,7 @@ def _named(arguments: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for text in filter(_is_assignment, arguments):
         name, _, value = text.partition("=")
-        name = name.replace("-", "_")
+        name = _underscored(name)
         if name in named:
             raise UsageError(f"{name} is given twice: {named[name]!r} and {value!r}")
         named[name] = value
@@ -243,7 +317,13 @@ def _named(arguments: Sequence[str]) -> dict[str, str]:
 
 def _is_assignment(text: str) -> bool:
     name, equals, _ = text.partition("=")
-    return bool(equals) and all(part.isidentifier() for part in name.replace("-", "_").split("."))
+    *owners, parameter = _underscored(name).split(".")
+    may_be_owners = all(owner and f"_{owner}".isidentifier() for owner in owners)  # a stage's name may begin with 1
+    return bool(equals) and parameter.isidentifier() and may_be_owners
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def assignment(text: str) -> tuple[str, Any]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from stagedml.core import words
 from stagedml.core.refs import parse_rref
 from stagedml.inspection.compare import compare
+from stagedml.inspection.parameters import words_of
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import Store
 
-_MOST_FIELDS = 3
-_LONGEST_VALUE = 24
 _SHORT = 6  #: characters of a hash
 
 
@@ -56,17 +53,6 @@ def differing(store: Store, rrefs: Sequence[str]) -> list[dict[str, Any]]:
 
 def _joined(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
-
-
-def words_of(values: Mapping[str, Any]) -> str:
-    """A few of some values: `learning_rate=3e-05, epochs=3`."""
-    told = [f"{name}={_value(value)}" for name, value in list(values.items())[:_MOST_FIELDS]]
-    return ", ".join([*told, "..."] if len(values) > _MOST_FIELDS else told)
-
-
-def _value(value: Any) -> str:
-    text = words.printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
 def _hash(rref: str) -> str | None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stagedml.core.config import is_ref_path, is_self_path
-from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, parse_dref
+from stagedml.core.refs import DerivationRef, RealizationRef, parse_dref
 from stagedml.errors import StagedmlError, UsageError
 from stagedml.inspection.hparams import tell_parameters, tell_results
-from stagedml.inspection.labels import words_of
 from stagedml.inspection.logs import RunningBuild, RunningBuilds
 from stagedml.inspection.metrics import metrics_in
+from stagedml.inspection.parameters import differing, values_of, words_of
 from stagedml.inspection.selectors import find_all
 from stagedml.store import atomic
 from stagedml.store.layout import LOG_FOLDER
@@ -242,9 +240,9 @@ class LogTree:
             by_stage.setdefault(source.stage, []).append(source)
         found = {}
         for stage, own in by_stage.items():
-            values = [_values(self._config(source)) for source in own]
-            for source, differing in zip(own, _differing(values), strict=True):
-                name = ", ".join(filter(None, (stage, words_of(differing)))).translate(_NOT_IN_NAMES)
+            values = [values_of(self._config(source)) for source in own]
+            for source, own_values in zip(own, differing(values), strict=True):
+                name = ", ".join(filter(None, (stage, words_of(own_values)))).translate(_NOT_IN_NAMES)
                 found[source] = name.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
         return found
 
@@ -330,26 +328,3 @@ def _make_link(file: Path, link: Path, *, is_hard: bool) -> None:
             if not is_hard:
                 raise
             os.symlink(file, link)  # it is on another file system, or another user's
-
-
-def _values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What may tell a derivation from others of its stage: parameters first, then inputs by the start of their hash."""
-    own = {name: value for name, value in sorted(config.items()) if name not in ("name", "stagedml")}
-    plain = {name: value for name, value in own.items() if not _leads_somewhere(value)}
-    inputs = {name: value if isinstance(value, str) else value[0] for name, value in own.items() if _is_input(value)}
-    return plain | {name: parse_dref(dref).dhash[:_SHORT] for name, dref in inputs.items()}
-
-
-def _is_input(value: Any) -> bool:
-    return is_ref_path(value) or (isinstance(value, str) and is_dref(value))
-
-
-def _leads_somewhere(value: Any) -> bool:
-    return is_self_path(value) or _is_input(value)
-
-
-def _differing(all_values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each of some mappings what is not the same in all."""
-    names = dict.fromkeys(name for values in all_values for name in values)
-    texts = {name: {json.dumps(values.get(name), sort_keys=True) for values in all_values} for name in names}
-    return [{name: value for name, value in values.items() if len(texts[name]) > 1} for values in all_values]

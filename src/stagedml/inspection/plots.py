@@ -19,9 +19,10 @@ from stagedml.core.refs import is_rref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection import curves as curves_of
 from stagedml.inspection.curves import LEARNING_RATE, SPEED, TEST, TRAIN, VALID, Curves, Series, curves
-from stagedml.inspection.labels import differing, labels, words_of
+from stagedml.inspection.labels import differing, labels
 from stagedml.inspection.libraries import imported
 from stagedml.inspection.metrics import metrics_in
+from stagedml.inspection.parameters import words_of
 from stagedml.inspection.pictures import write_picture
 from stagedml.inspection.sparks import thinned
 from stagedml.store.objects import Store
@@ -154,7 +155,11 @@ def _panels(found: Sequence[Curves], metric: str | None) -> list[tuple[str, str]
     names = tuple(dict.fromkeys(name for one in found for name in one.names))
     for one in found:
         if not one.series:
-            raise UsageError(f"{one.of} tells no learning curve: there are no events in its log and no protocol.json")
+            raise UsageError(
+                f"{one.of} keeps no history of numbers, which curves are drawn from: let its builder write one "
+                'into metrics.json, {"history": {"loss": [0.9, 0.5, 0.4]}}, or events of TensorBoard into '
+                "build.log_dir; `stagedml plot --results`, plot_compare in Python, draws single numbers"
+            )
     if metric is not None and metric not in names:
         raise UsageError(f"metric={metric!r}: there is no such curve; there are {', '.join(names)}")
     wanted = [metric] if metric is not None else [name for name in names if name not in _NOT_ASKED_FOR] or list(names)

@@ -3,15 +3,17 @@
 | written | stands for |
 | --- | --- |
 | `rref:...` | that one |
-| `1a2b`, `rref:1a2b`, `1a2b-3c4d` | the one whose hash begins so; with the beginning of its derivation's hash behind |
-| `dref:...` | of that derivation, the one that was built last |
+| `1a2b`, `rref:1a2b` | the one whose hash begins so |
+| `1a2b-3c4d`, `1a2b-text` | the same; with the beginning of its derivation's hash, of its name, or both behind |
+| `dref:...`, `dref:1a2b`, `dref:1a2b-text` | of that derivation, the one that was built last |
 | `bert-finetune-mrpc`, `bert-f` | of all stages of that name, the one that was built last; enough of the name will do |
 | `NAME@latest`, `NAME~1` | the same; the one that was built before it |
-| `NAME@best`, `NAME@best:f1` | the one with the highest metric, of `metrics.json`; by default the first of `METRICS` |
-| `NAME@lowest:loss` | the one with the lowest |
+| `NAME@best:f1`, `NAME@lowest:loss` | the one with the highest, or the lowest, number of that name in `metrics.json` |
+| `NAME@best` | by the first that there is of `eval_accuracy`, `eval_score`, `accuracy` and `score` |
 | a path | the one that it leads into, as a link from `--out-link` does |
 
-Where several are asked for, a name alone stands for all of that name, and `*` and `?` for any letters.
+NAME may be a `dref:`, too. Where several are asked for, a name alone stands for all of that name, and `*` and `?` for
+any letters.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stagedml.core.refs import RealizationRef, is_dref, is_rhash, is_rref, parse_dref, parse_folder, parse_rref
+from stagedml.core.refs import RealizationRef, is_rhash, is_rref, parse_folder, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection.metrics import METRICS_FILE, metrics_in
 from stagedml.store.metadata import UnreadableMetadata
@@ -33,8 +35,8 @@ from stagedml.store.objects import NotInStore, Store
 #: What `@best` goes by where nothing is said: the first of these that a realization has.
 METRICS = ("eval_accuracy", "eval_score", "accuracy", "score")
 _LEAST_OF_A_HASH = 4
-_CHOICE = re.compile(r"(?P<name>.+)(?:@(?P<which>latest|best|lowest)(?::(?P<metric>.+))?|~(?P<back>\d+))\Z")
-_TWO_HASHES = re.compile(r"([0-9a-f]{4,32})-([0-9a-f]{1,32})\Z")
+_HASH = re.compile(rf"[0-9a-f]{{{_LEAST_OF_A_HASH},32}}(-|\Z)")
+_CHOICE = re.compile(r"(?P<name>[^@~]*)(?:@(?P<which>latest|best|lowest)(?::(?P<metric>.+))?|~(?P<back>\d+))\Z")
 
 
 class AmbiguousReference(UsageError):
@@ -51,15 +53,13 @@ class AmbiguousReference(UsageError):
 class NoSuchRealization(NotInStore):
     """What a person wrote stands for nothing in the store."""
 
-    def __init__(self, text: str, storage: str, close: Sequence[str]) -> None:
+    def __init__(self, text: str, storage: str, hint: str) -> None:
         super().__init__(text, storage)
-        self.args = (text, storage, tuple(close))
-        self.close = tuple(close)
+        self.args = (text, storage, hint)
+        self.hint = hint
 
     def __str__(self) -> str:
-        if self.close:
-            return f"{self.ref} is not in the store {self.storage}; did you mean {' or '.join(self.close)}?"
-        return super().__str__()
+        return f"{self.ref or repr('')} is not in the store {self.storage}; {self.hint}"
 
 
 def find(store: Store, text: str) -> RealizationRef:
@@ -76,14 +76,12 @@ def find(store: Store, text: str) -> RealizationRef:
         return ref
     if (ref_of_path := _behind_path(store, text)) is not None:
         return ref_of_path
-    named = [parse_dref(text)] if is_dref(text) else [ref for ref in store.derivations() if ref.name == text]
-    if found := [ref for one in named for ref in store.realizations(one)]:
-        return _by_age(store, found)[0]
-    if choice := _CHOICE.match(text):
-        return _chosen(store, text, _of_name(store, choice["name"]), choice)
-    if found := _by_hash(store, text):
+    if os.sep not in text and ("@" in text or "~" in text):
+        return _chosen(store, text)
+    of_name = [ref for one in store.derivations() if one.name == text for ref in store.realizations(one)]
+    if not of_name and (found := _by_hash(store, text)):
         return _the_one(text, found)
-    return _by_age(store, _of_name(store, text))[0]
+    return _by_age(store, of_name or _several(store, text))[0]
 
 
 def find_all(store: Store, texts: Iterable[str]) -> list[RealizationRef]:
@@ -119,17 +117,39 @@ def _behind_path(store: Store, text: str) -> RealizationRef | None:
 
 def _by_hash(store: Store, text: str) -> list[RealizationRef]:
     """The realizations whose hash begins so."""
-    prefix = text.removeprefix("rref:")
-    if len(prefix) < _LEAST_OF_A_HASH:
+    given = text.removeprefix("rref:")
+    if not _HASH.match(given):
         return []
-    both = _TWO_HASHES.match(prefix)
+    begins = _beginnings(given)
     return [
         ref
         for derivation in store.derivations()
         for ref in store.realizations(derivation)
-        if f"{ref.rhash}-{ref.folder}".startswith(prefix)
-        or (both and ref.rhash.startswith(both[1]) and ref.dhash.startswith(both[2]))
+        if begins.match(f"{ref.rhash}-{ref.folder}") or begins.match(f"{ref.rhash}-{ref.name}")
     ]
+
+
+def _beginnings(given: str) -> re.Pattern[str]:
+    """Matches hashes and a name, joined by hyphens, that begin as the given ones do."""
+    return re.compile("[^-]*-".join(map(re.escape, given.split("-"))))
+
+
+def _several(store: Store, text: str) -> list[RealizationRef]:
+    """The realizations of a derivation, or of the stages of a name."""
+    return _of_derivation(store, text) if text.startswith("dref:") else _of_name(store, text)
+
+
+def _of_derivation(store: Store, text: str) -> list[RealizationRef]:
+    """The realizations of the one derivation whose hash begins so."""
+    given = text.removeprefix("dref:")
+    begins = _beginnings(given)
+    meant = (one for one in store.derivations() if _HASH.match(given) and begins.match(one.folder))
+    there = {one: found for one in meant if (found := store.realizations(one))}
+    if not there:
+        raise _nothing(store, text)
+    if len(there) > 1:
+        raise AmbiguousReference(text, sorted(map(str, there)), "derivations")
+    return next(iter(there.values()))
 
 
 def _of_name(store: Store, name: str) -> list[RealizationRef]:
@@ -147,14 +167,15 @@ def _of_name(store: Store, name: str) -> list[RealizationRef]:
     return next(iter(there.values()))
 
 
-def _nothing(store: Store, text: str) -> UsageError | NotInStore:
-    if len(text.removeprefix("rref:")) < _LEAST_OF_A_HASH:
-        return UsageError(
-            f"{text!r} is no stage in the store; of a hash, give at least {_LEAST_OF_A_HASH} characters; "
-            "`stagedml ls` lists what there is"
-        )
+def _nothing(store: Store, text: str) -> NoSuchRealization:
     names = {ref.name for ref in store.derivations() if store.realizations(ref)}
-    return NoSuchRealization(text, str(store.layout.storage), difflib.get_close_matches(text, names, n=3))
+    if close := difflib.get_close_matches(text, names, n=3):
+        hint = f"did you mean {' or '.join(close)}?"
+    elif len(text.removeprefix("rref:").removeprefix("dref:")) < _LEAST_OF_A_HASH:
+        hint = f"of a hash, give at least {_LEAST_OF_A_HASH} characters; `stagedml ls` lists what is there"
+    else:
+        hint = "`stagedml ls` lists what is, `realize` builds what is not"
+    return NoSuchRealization(text, str(store.layout.storage), hint)
 
 
 def _the_one(text: str, found: Sequence[RealizationRef]) -> RealizationRef:
@@ -177,27 +198,50 @@ def built(store: Store, ref: RealizationRef) -> float:
     return known.started if known is not None else store.started(ref)
 
 
-def _chosen(store: Store, text: str, refs: list[RealizationRef], choice: re.Match[str]) -> RealizationRef:
-    """One of the realizations of a name."""
-    if choice["which"] in (None, "latest"):
-        back = int(choice["back"] or 0)
-        if back >= len(refs):
-            raise UsageError(f"{text}: there are {len(refs)}, so {choice['name']}~{len(refs) - 1} is the first")
-        return _by_age(store, refs)[back]
-    metrics = {ref: metrics_in(store.path(ref)) for ref in refs}
-    there = list(dict.fromkeys(name for found in metrics.values() for name in found))
-    usual = (name for name in METRICS if name in there)
-    metric = choice["metric"] or next(usual, "") or (there[0] if len(there) == 1 else "")
-    lowest = choice["which"] == "lowest"
-    if not metric:
-        raise UsageError(f"{text}: say by which metric, as in {text}:accuracy; {_told(there)}")
-    if not lowest and re.split(r"[._]", metric)[-1] == "loss":
-        raise UsageError(f"{text}: the best loss is the lowest: {choice['name']}@lowest:{metric}")
-    rated = {ref: found[metric] for ref, found in metrics.items() if not math.isnan(found.get(metric, math.nan))}
+def _chosen(store: Store, text: str) -> RealizationRef:
+    """One of several realizations: NAME@latest, NAME~1, NAME@best, NAME@best:METRIC or NAME@lowest:METRIC."""
+    choice = _CHOICE.match(text)
+    if choice is None:
+        raise UsageError(f"{text}: after a name goes @latest, @best, @best:METRIC, @lowest:METRIC, or ~1, ~2, ...")
+    refs = _by_age(store, _several(store, choice["name"]))
+    if choice["which"] in ("best", "lowest"):
+        return _by_metric(store, text, choice, refs)
+    back = int(choice["back"] or 0)
+    if back >= len(refs):
+        oldest = f"{choice['name']}~{len(refs) - 1}"
+        hint = f"there are {len(refs)}, so {oldest} is the first" if len(refs) > 1 else "there is but one"
+        raise NoSuchRealization(text, str(store.layout.storage), hint)
+    return refs[back]
+
+
+def _by_metric(store: Store, text: str, choice: re.Match[str], refs: Sequence[RealizationRef]) -> RealizationRef:
+    """The realization with the best, or the lowest, metric."""
+    name, which = choice["name"], choice["which"]
+    measured = {ref: metrics_in(store.path(ref)) for ref in refs}
+    metrics = list(dict.fromkeys(metric for found in measured.values() for metric in found))
+    if not metrics:
+        raise UsageError(f"{text}: nothing is measured of {name}: its builder writes no numbers into {METRICS_FILE}")
+    metric = choice["metric"] or _usual(text, name, which, metrics)
+    if which == "best" and _is_loss(metric):
+        raise UsageError(f"{text}: the best loss is the lowest: {name}@lowest:{metric}")
+    if metric not in metrics:
+        there = f"there are: {', '.join(metrics)}"
+        raise UsageError(f"{text}: no {name} has a number {metric!r} in {METRICS_FILE}; {there}")
+    rated = {ref: found[metric] for ref, found in measured.items() if not math.isnan(found.get(metric, math.nan))}
     if not rated:
-        raise UsageError(f"{text}: no {choice['name']} has a number {metric!r} in {METRICS_FILE}; {_told(there)}")
-    return min(rated, key=lambda ref: (rated[ref] if lowest else -rated[ref], str(ref)))
+        raise UsageError(f"{text}: {metric} is NaN, not a number, in every {METRICS_FILE} of {name}")
+    return min(rated, key=lambda ref: (rated[ref] if which == "lowest" else -rated[ref], str(ref)))
 
 
-def _told(metrics: Sequence[str]) -> str:
-    return f"there are: {', '.join(metrics)}" if metrics else "there are none"
+def _usual(text: str, name: str, which: str, metrics: Sequence[str]) -> str:
+    """What `@best` goes by where nothing is said. Raises UsageError where nobody can know, as of `@lowest`."""
+    usual = [metric for metric in METRICS if metric in metrics]
+    if which == "best" and usual:
+        return usual[0]
+    fitting = [metric for metric in metrics if _is_loss(metric) == (which == "lowest")]
+    example = f"{name}@{which}:{fitting[0]}" if fitting else f"{name}@lowest:{metrics[0]}"
+    raise UsageError(f"{text}: say by which metric, as in {example}; there are: {', '.join(metrics)}")
+
+
+def _is_loss(metric: str) -> bool:
+    return re.split(r"[._]", metric)[-1] == "loss"

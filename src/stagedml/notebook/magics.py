@@ -25,6 +25,7 @@ from stagedml.errors import UsageError
 from stagedml.inspection.selectors import find
 from stagedml.inspection.why import Why, why
 from stagedml.settings import read_settings
+from stagedml.store.objects import NotInStore
 
 NAMES = ("plan", "realize", "why")
 
@@ -118,8 +119,8 @@ def _parser(name: str) -> _Parser:
 
 @contextlib.contextmanager
 def _told_in_a_line() -> Iterator[None]:
-    """Wrong usage is told without a traceback, as IPython does for its own magics."""
+    """Wrong usage, and what is not there, are told without a traceback, as IPython does for its own magics."""
     try:
         yield
-    except UsageError as error:
+    except (UsageError, NotInStore) as error:
         raise SessionError(str(error)) from None
