@@ -63,6 +63,7 @@ class BertGlue(Artifact):
     checkpoint: RefPath  # prefix of a TensorFlow checkpoint: the encoder under Google's names, and the classifier
     metrics: RefPath  # metrics.json: eval_* measured on the held-out rows, test_* on GLUE's dev
     protocol: RefPath  # protocol.json: the operations of the training with what they measured
+    predictions: RefPath  # a folder: <split>.tsv with index, label, prediction and logits of each row measured
     learning_rate: float
 
 

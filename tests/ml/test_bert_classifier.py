@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ml.toy_bert import CONFIG
+from stagedml.errors import UsageError
 from stagedml.ml.tfrecord import write_records
 
 pytestmark = pytest.mark.tensorflow
@@ -63,7 +64,7 @@ def finetune_toy(inputs: Path, output: Path, *, seed: int = 1, epochs: int = 2, 
     return finetune(
         bert_config=inputs / "bert_config.json",
         bert_ckpt=inputs / "bert_model.ckpt",
-        splits=Splits(*(inputs / f"{split}.tfrecord" for split in ("train", "valid", "test"))),
+        splits=Splits(inputs / "train.tfrecord", inputs / "valid.tfrecord", {"test": inputs / "test.tfrecord"}),
         classes=2,
         metrics=("accuracy", "f1"),
         training=replace(training, **options.pop("training", {})),
@@ -108,12 +109,74 @@ def test_the_protocol_tells_what_was_done_in_order_without_a_clock(trained: Path
         ("evaluate", 1, "valid"),
         ("train", 2, None),
         ("evaluate", 2, "valid"),
+        ("keep", 2, None),
         ("evaluate", 2, "test"),
     ]
     assert protocol[0]["steps"] == TRAIN_ROWS // 8
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["eval_accuracy"] == protocol[3]["accuracy"]
-    assert metrics["test_f1"] == protocol[4]["f1"]
+    assert metrics["test_f1"] == protocol[5]["f1"]
+
+
+def predictions(folder: Path, split: str) -> list[dict[str, str]]:
+    """The rows of a file of predictions."""
+    header, *lines = (folder / "predictions" / f"{split}.tsv").read_text().splitlines()
+    return [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
+
+def test_metrics_follow_from_the_predictions_that_are_kept(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    for split, prefix in (("valid", "eval"), ("test", "test")):
+        rows = predictions(trained, split)
+        assert [int(row["index"]) for row in rows] == list(range(20))
+        right = [row["label"] == row["prediction"] for row in rows]
+        assert metrics[f"{prefix}_accuracy"] == pytest.approx(np.mean(right))
+        logits = np.array([[float(row["logit_0"]), float(row["logit_1"])] for row in rows])
+        assert logits.argmax(axis=1).tolist() == [int(row["prediction"]) for row in rows]
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        labels = [int(row["label"]) for row in rows]
+        assert metrics[f"{prefix}_loss"] == pytest.approx(-np.log(chances[range(20), labels]).mean())
+
+
+def test_averaged_weights_are_kept_beside_the_raw_ones(inputs: Path, trained: Path, tmp_path: Path) -> None:
+    from stagedml.ml.models.bert.checkpoint import read_checkpoint
+
+    finetune_toy(inputs, tmp_path, training={"average_decay": 0.9})
+    raw, averaged = read_checkpoint(tmp_path / "raw.ckpt"), read_checkpoint(tmp_path / "model.ckpt")
+    plain = read_checkpoint(trained / "model.ckpt")
+    assert all(np.array_equal(raw[name], plain[name]) for name in plain)
+    assert not np.array_equal(averaged["output_weights"], plain["output_weights"])
+    assert predictions(tmp_path, "test") != predictions(trained, "test")
+
+
+def test_the_best_epoch_is_kept_measured_and_told_of(inputs: Path, tmp_path: Path) -> None:
+    from stagedml.ml.models.bert.classifier import watching
+    from stagedml.ml.train.optimizer import OptimizerSettings
+
+    # A rate so high that the first epochs are no better than the last.
+    options: dict[str, Any] = {
+        "training": {"optimizer": OptimizerSettings(1.0)},
+        "settings": {"callbacks": watching(("accuracy", "f1"), "loss", 1, 0.5)},
+    }
+    metrics = finetune_toy(inputs, tmp_path, epochs=4, **options)
+    protocol = json.loads((tmp_path / "protocol.json").read_text())
+    valid = [entry for entry in protocol if entry.get("split") == "valid"]
+    (kept,) = [entry["epoch"] for entry in protocol if entry["operation"] == "keep"]
+    assert metrics["eval_loss"] == min(entry["loss"] for entry in valid) == valid[kept - 1]["loss"]
+    assert len(valid) == min(kept + 1, 4)
+
+
+def test_callbacks_of_a_task_watch_what_it_measures() -> None:
+    from stagedml.ml.models.bert.classifier import watching
+    from stagedml.ml.train.callbacks import KeepBest, MetricNotMeasured, ReduceOnPlateau
+
+    assert watching(("f1",), None, None, None) == ()
+    assert watching(("f1",), "f1", 2, 0.5) == (KeepBest("f1", patience=2), ReduceOnPlateau("f1", factor=0.5))
+    assert watching(("f1",), "loss", None, None) == (KeepBest("loss", higher=False),)
+    with pytest.raises(MetricNotMeasured, match="no 'accuracy' is measured after an epoch; there are loss, f1"):
+        watching(("f1",), "accuracy", None, None)
+    with pytest.raises(UsageError, match="name one there"):
+        watching(("f1",), None, 2, None)
 
 
 def test_tensorboard_finds_training_and_evaluation(trained: Path) -> None:

@@ -279,7 +279,7 @@ class _Best:
     def give_back(self) -> None:
         """Give the variables the values that they had then."""
         if self.epoch:
-            _assign(self._variables, self.arrays)
+            assign(self._variables, self.arrays)
 
 
 class _Saver:
@@ -317,7 +317,7 @@ class _Saver:
             return _State()
         *values, losses = found.arrays
         count = len(self._variables)
-        _assign(self._variables, values[:count])
+        assign(self._variables, values[:count])
         self._best.arrays, self._best.epoch = values[count:], found.state["best"]
         self._folder.resumed(found.state["step"])
         return _State([EpochReport(**report) for report in found.state["reports"]], losses.tolist())
@@ -346,7 +346,8 @@ def _kept(array: NDArray[Any]) -> Kept:
     return Kept(array.shape, array.dtype, lambda: array)
 
 
-def _assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+def assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+    """Set variables, such as `model.variables`, to values, such as `Trained.raw`."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

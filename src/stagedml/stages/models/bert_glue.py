@@ -19,26 +19,42 @@ def bert_finetune_glue(
     task: str = "MRPC",
     learning_rate: float = 2e-5,
     batch_size: int = 32,
+    batch_tokens: int | None = None,
+    accumulate: int = 1,
     epochs: int = 3,
     warmup_share: float = 0.1,
     weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    algorithm: Literal["adamw", "lamb"] = "adamw",
+    average_decay: float | None = None,
+    keep_best: str | None = None,
+    patience: int | None = None,
+    plateau_factor: float | None = None,
     dropout: float | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    devices: Literal["one", "mirrored"] = "one",
+    compilation: Literal["open", "shapes", "xla"] = "open",
     deterministic: bool = True,
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
     checkpoint: RefPath = output("model.ckpt", prefix=True),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
+    predictions: RefPath = output("predictions"),
 ) -> None:
     """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end.
 
-    `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. `dropout` None
-    stands for what the checkpoint's configuration says. A crash costs about
-    `checkpoint_every_s` seconds of work. See `stagedml.ml.models.bert.classifier`.
+    `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. A batch has
+    `batch_size` rows at most and, if `batch_tokens` is given, so many word pieces at most, padding counted; a step has
+    `accumulate` batches. With `average_decay`, a moving average of the weights is measured and kept, the raw ones
+    beside it. `keep_best` names the metric whose best epoch is kept ("accuracy", ...; measured on the held-out rows),
+    instead of the last one, and `patience` ends the training after so many epochs without a better one;
+    `plateau_factor` lowers the rate after each epoch without. `dropout` None stands for what the checkpoint's
+    configuration says. A crash costs about `checkpoint_every_s` seconds of work. See
+    `stagedml.ml.models.bert.classifier` and `stagedml.ml.train.loop`.
     """
     from stagedml.ml.glue import glue_task
-    from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+    from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune, watching
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
@@ -48,16 +64,31 @@ def bert_finetune_glue(
     finetune(
         bert_config=build.path(bert.bert_config),
         bert_ckpt=build.path(bert.bert_ckpt),
-        splits=Splits(build.path(data.train), build.path(data.valid), build.path(data.test)),
+        splits=Splits(build.path(data.train), build.path(data.valid), {"test": build.path(data.test)}),
         classes=len(description.labels),
         metrics=description.metrics,
         training=TrainSettings(
-            OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share, weight_decay=weight_decay),
+            OptimizerSettings(
+                learning_rate=learning_rate,
+                warmup_share=warmup_share,
+                weight_decay=weight_decay,
+                clip_norm=clip_norm,
+                algorithm=algorithm,
+            ),
             epochs=epochs,
+            accumulate=accumulate,
+            average_decay=average_decay,
             precision=precision,
+            devices=devices,
+            compilation=compilation,
             deterministic=deterministic,
         ),
-        settings=FinetuneSettings(batch_size=batch_size, dropout=dropout),
+        settings=FinetuneSettings(
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            dropout=dropout,
+            callbacks=watching(description.metrics, keep_best, patience, plateau_factor),
+        ),
         seed=build.seed,
         output=build.outpath,
         log_dir=build.log_dir,

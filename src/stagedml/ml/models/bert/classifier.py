@@ -1,8 +1,9 @@
-"""Fine-tuning BERT to classify texts and pairs of texts.
+"""Fine-tuning BERT to classify texts and pairs of texts, or to give them a score.
 
 tf-models-official's encoder and classifier: dropout and one dense layer on the pooled first position. A fine-tuned
 classifier is a checkpoint in Google's names (see `checkpoint`), its head under Google's names for it, `output_weights`
-(classes, hidden) and `output_bias` (classes,).
+(classes, hidden) and `output_bias` (classes,). One class stands for a score, a number that is learned by its squared
+error.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
-from stagedml.ml.train.callbacks import Callback
-from stagedml.ml.train.loop import TrainSettings, train
+from stagedml.ml.train.callbacks import Callback, KeepBest, MetricNotMeasured, ReduceOnPlateau
+from stagedml.ml.train.loop import TrainSettings, assign, train
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_PREFIX = "model.ckpt"
+RAW_PREFIX = "raw.ckpt"
 METRICS_FILE = "metrics.json"
 PROTOCOL_FILE = "protocol.json"
+PREDICTIONS_FOLDER = "predictions"
 
 _EVALUATION_ROWS = 64
 
@@ -77,6 +80,34 @@ class FinetuneSettings:
     callbacks: tuple[Callback, ...] = ()
 
 
+def watching(
+    metrics: Sequence[str], keep_best: str | None, patience: int | None, plateau_factor: float | None
+) -> tuple[Callback, ...]:
+    """Callbacks that watch a metric of a task.
+
+    Args:
+        metrics: of the task; the loss is measured, too.
+        keep_best: which one to keep the best epoch by; None to keep the last epoch, whatever it gave.
+        patience: stop after so many epochs without a better one.
+        plateau_factor: lower the learning rate after each epoch without a better one.
+
+    Raises:
+        MetricNotMeasured: the task has no such metric.
+        UsageError: patience, or a factor, and no metric to watch.
+    """
+    if keep_best is None:
+        if patience is not None or plateau_factor is not None:
+            raise UsageError("patience and plateau_factor watch the metric of keep_best; name one there")
+        return ()
+    if keep_best not in ("loss", *metrics):
+        raise MetricNotMeasured(keep_best, ("loss", *metrics))
+    higher = keep_best != "loss"
+    callbacks: list[Callback] = [KeepBest(keep_best, higher=higher, patience=patience)]
+    if plateau_factor is not None:
+        callbacks.append(ReduceOnPlateau(keep_best, higher=higher, factor=plateau_factor))
+    return tuple(callbacks)
+
+
 @dataclass(frozen=True)
 class Splits:
     """TFRecord files of tokenized examples, from `records.write_examples`.
@@ -84,12 +115,12 @@ class Splits:
     Attributes:
         train: trained on.
         valid: measured after each epoch; what choices are made by.
-        test: measured once, at the end.
+        others: by name, those that are measured once, at the end.
     """
 
     train: Path
     valid: Path
-    test: Path
+    others: Mapping[str, Path]
 
 
 def finetune(
@@ -109,14 +140,16 @@ def finetune(
 ) -> dict[str, float]:
     """Fine-tune a pretrained BERT to classify, and measure it.
 
-    Writes into `output`: the checkpoint `model.ckpt.*`; `metrics.json`, what is returned; and `protocol.json`, a list
-    of what was done, in order, with what came out. All of them are the same, byte for byte, for the same arguments.
+    Writes into `output`: the checkpoint `model.ckpt.*`, with averaged weights if the training asks for those, the raw
+    ones as `raw.ckpt.*` beside it; `metrics.json`, what is returned; `protocol.json`, a list of what was done, in
+    order, with what came out; and `predictions/<split>.tsv` for each split that is measured (see `write_predictions`).
+    All of them are the same, byte for byte, for the same arguments.
 
     Args:
         bert_config: the model's `bert_config.json`.
         bert_ckpt: prefix of its checkpoint, with or without heads; those are left out.
         splits: the data.
-        classes: how many classes there are; labels are 0 to `classes - 1`.
+        classes: how many classes there are; labels are 0 to `classes - 1`. 1 for a score.
         metrics: names from `metrics.METRICS`.
         training: how the model is trained.
         settings: what else there is to say.
@@ -127,17 +160,17 @@ def finetune(
         checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
 
     Returns:
-        `train_loss`, mean of the last epoch; for valid `eval_loss` and `eval_<metric>`, after the last epoch; the same
-        for test, `test_...`.
+        `train_loss`, mean of the epoch whose weights are kept; for valid `eval_loss` and `eval_<metric>`, after that
+        epoch; the same for each of the others, `<split>_...`.
 
     Raises:
         RecordsDoNotFit: the data has other labels, tokens or lengths than the model.
         LossNotFinite: the training diverged.
+        MetricNotMeasured: a callback watches a metric that is not among the task's.
     """
     config = read_bert_config(bert_config)
-    train_rows, valid_rows, test_rows = (
-        read_fitting(path, config, classes) for path in (splits.train, splits.valid, splits.test)
-    )
+    train_rows, valid_rows = (read_fitting(path, config, classes) for path in (splits.train, splits.valid))
+    others = {split: read_fitting(path, config, classes) for split, path in splits.others.items()}
     weights = read_checkpoint(bert_ckpt)
     with training.building(seed):
         classifier = Classifier(config, classes, dropout=settings.dropout)
@@ -169,28 +202,42 @@ def finetune(
         identity={
             "settings": settings,
             "config": config,
+            "classes": classes,
             "metrics": list(metrics),
             "data": [digest_of(path) for path in (splits.train, splits.valid)],
         },
     )
 
     protocol: list[dict[str, object]] = []
-    results: dict[str, float] = {}
-
-    def note(split: str, prefix: str, rows: EncodedExamples, epoch: int, measured: Mapping[str, float]) -> None:
-        protocol.append({"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured})
-        results.update({f"{prefix}_{name}": value for name, value in measured.items()})
-
     for report in trained.reports:
         protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        results["train_loss"] = report.loss
-        note("valid", "eval", valid_rows, report.epoch, report.measured)
-    note("test", "test", test_rows, trained.epoch, evaluate("test", test_rows, trained.epoch))
+        protocol.append(_evaluation("valid", report.epoch, valid_rows, report.measured))
+    kept = trained.reports[trained.epoch - 1]
+    protocol.append({"operation": "keep", "epoch": kept.epoch})
+    results = {"train_loss": kept.loss}
+    results |= {f"eval_{name}": value for name, value in kept.measured.items()}
+    (output / PREDICTIONS_FOLDER).mkdir()
+    for split, rows in {"valid": valid_rows, **others}.items():
+        logits = classifier.predict(rows, length_step=settings.length_step)
+        write_predictions(output / PREDICTIONS_FOLDER / f"{split}.tsv", rows, logits)
+        if split in others:
+            measured = _measure(logits, rows, metrics)
+            protocol.append(_evaluation(split, kept.epoch, rows, measured))
+            results |= {f"{split}_{name}": value for name, value in measured.items()}
+            _log_scalars(log_dir, split, kept.epoch, measured)
+            logger.info("%s: %s", split, measured)
 
     write_checkpoint(output / CHECKPOINT_PREFIX, classifier.arrays())
+    if trained.raw:
+        assign(classifier.model.variables, trained.raw)
+        write_checkpoint(output / RAW_PREFIX, classifier.arrays())
     _write_json(output / METRICS_FILE, results)
     _write_json(output / PROTOCOL_FILE, protocol)
     return results
+
+
+def _evaluation(split: str, epoch: int, rows: EncodedExamples, measured: Mapping[str, float]) -> dict[str, object]:
+    return {"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured}
 
 
 class Classifier:
@@ -201,12 +248,13 @@ class Classifier:
 
         Args:
             config: the shape of the encoder.
-            classes: how many there are.
+            classes: how many there are; 1 for a score.
             dropout: everywhere; None for what the configuration says, and 0.1 before the head.
         """
         from official.nlp.modeling.models import BertClassifier
 
         self.config = config
+        self.classes = classes
         self.encoder = build_encoder(config, hidden_dropout=dropout, attention_dropout=dropout)
         self.model = BertClassifier(
             self.encoder,
@@ -237,8 +285,10 @@ class Classifier:
         return tf.cast(self.model(inputs, training=training), tf.float32)
 
     def loss(self, batch: Mapping[str, Any]) -> Any:
-        """The mean cross-entropy of a batch, with dropout: for `loop.train`."""
+        """The mean cross-entropy of a batch, or the mean squared error of scores; with dropout, for `loop.train`."""
         logits = self.logits(batch, training=True)
+        if self.classes == 1:
+            return tf.reduce_mean(tf.math.squared_difference(logits[:, 0], batch["label"]))
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits))
 
     def predict(self, rows: EncodedExamples, *, length_step: int = LENGTH_STEP) -> NDArray[np.float32]:
@@ -254,11 +304,7 @@ class Classifier:
         self, rows: EncodedExamples, metrics: Sequence[str], *, length_step: int = LENGTH_STEP
     ) -> dict[str, float]:
         """The mean loss and some metrics over labelled examples."""
-        logits = self.predict(rows, length_step=length_step).astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        likelihoods = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        loss = -float(np.mean(likelihoods[np.arange(len(rows)), rows.label]))
-        return {"loss": loss, **measure(metrics, logits.argmax(axis=1), rows.label)}
+        return _measure(self.predict(rows, length_step=length_step), rows, metrics)
 
     def arrays(self) -> Arrays:
         """All weights by Google's names."""
@@ -331,7 +377,42 @@ def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[A
         "input_mask": [np.ones_like(row) for row in rows.input_ids],
         "segment_ids": rows.segment_ids,
     }
-    return ragged, {"label": rows.label.astype(np.int32)}
+    is_score = rows.label.dtype.kind == "f"
+    return ragged, {"label": rows.label.astype(np.float32 if is_score else np.int32)}
+
+
+def predicted(logits: NDArray[np.float32]) -> NDArray[Any]:
+    """What is predicted for each row, (rows,): the number of a class, or the score."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+
+def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.float32]) -> None:
+    """Write what was predicted: tab-separated, `index`, `label`, `prediction` and, for classes, `logit_<class>`.
+
+    Args:
+        path: the file.
+        rows: the examples.
+        logits: from `Classifier.predict`, (rows, classes). Written so that float32 gets them back exactly.
+    """
+    of_classes = [f"logit_{number}" for number in range(logits.shape[1])] if logits.shape[1] > 1 else []
+    labels = rows.label.tolist()
+    lines = ["\t".join(("index", "label", "prediction", *of_classes))]
+    for index, label, prediction, scores in zip(rows.index, labels, predicted(logits), logits, strict=True):
+        lines.append("\t".join(map(str, (index, label, prediction, *(scores if of_classes else ())))))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _measure(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
+    return {"loss": _loss(logits.astype(np.float64), rows.label), **measure(metrics, predicted(logits), rows.label)}
+
+
+def _loss(logits: NDArray[np.float64], labels: NDArray[Any]) -> float:
+    """What `Classifier.loss` gives without dropout."""
+    if logits.shape[1] == 1:
+        return float(np.mean((logits[:, 0] - labels) ** 2))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    likelihoods = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return -float(np.mean(likelihoods[np.arange(len(labels)), labels]))
 
 
 def _log_scalars(log_dir: Path | None, split: str, epoch: int, values: Mapping[str, float]) -> None:
