@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -41,7 +42,7 @@ def declared(
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
-    function = session[stage] if is_stage(session.get(stage)) else stage_named(stage, catalogue)
+    function = stage_named(stage, catalogue, session)
     positional = [text for text in arguments if not _is_assignment(text)]
     named = _named(arguments)
     if isinstance(function, Stage):
@@ -92,17 +93,22 @@ def _stages_behind(function: Callable[..., Any], result: Any) -> dict[str, Stage
 
 def _meant(function: Callable[..., Any], key: str, stages: Mapping[str, Stage[..., Any]]) -> tuple[str, str]:
     """The stage and the parameter that NAME or STAGE.NAME stands for. Raises UsageError."""
-    known = {
-        f"{owner}.{name}" if owner else name: (owner, name)
-        for owner, stage in stages.items()
-        for name in (*stage.checks, *stage.exec_checks)
-    }
+    known = _parameters_of(stages)
     if key in known:
         return known[key]
     names = [*inspect.signature(function).parameters, *sorted(known)]
     close = difflib.get_close_matches(key, names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
     raise UsageError(f"{function.__name__} has no parameter {key!r}; {hint}")
+
+
+def _parameters_of(stages: Mapping[str, Stage[..., Any]]) -> dict[str, tuple[str, str]]:
+    """The parameters of stages as of `_stages_behind`: as it is written -> stage and name."""
+    return {
+        f"{owner}.{name}" if owner else name: (owner, name)
+        for owner, stage in stages.items()
+        for name in (*stage.checks, *stage.exec_checks)
+    }
 
 
 def _setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -138,15 +144,18 @@ def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
     return declared(stage, arguments, catalogue)
 
 
-def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
-    """A stage function: MODULE:FUNCTION, or a name in the catalogue.
+def stage_named(text: str, catalogue: str, session: Mapping[str, Any] = NOTHING) -> Callable[..., Any]:
+    """A stage function: a name in the session, MODULE:FUNCTION, or a name in the catalogue.
 
-    That may be abbreviated: `all_` may be left out, and what follows the first letters that tell it from others; `-` is
-    as good as `_`.
+    The last may be abbreviated: `all_` may be left out, and what follows the first letters that tell it from others;
+    `-` is as good as `_`.
 
     Raises:
         UsageError: there is none, or several.
     """
+    if is_stage(session.get(text)):
+        own: Callable[..., Any] = session[text]
+        return own
     module_name, _, name = text.rpartition(":")
     found_module = _imported(text, module_name or catalogue)
     found: Any = getattr(found_module, name, None)
@@ -159,9 +168,11 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
         return stages[candidates[0]]
     if candidates:
         raise UsageError(f"{text!r} stands for several stages; give more of it: {', '.join(candidates)}")
-    close = difflib.get_close_matches(name.replace("-", "_"), stages, n=3)
+    known = [*stages, *(() if module_name else stages_of_session(session))]
+    close = difflib.get_close_matches(name.replace("-", "_"), dict.fromkeys(known), n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`stagedml stages` lists those of the catalogue"
-    raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
+    where = f"the session and {found_module.__name__} have" if session else f"{found_module.__name__} has"
+    raise UsageError(f"{where} no stage {name!r}; {hint}")
 
 
 def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
@@ -176,6 +187,15 @@ def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
 def stages_in(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """The stages that a module has names for, by name."""
     return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and is_stage(value)}
+
+
+def stages_of_session(session: Mapping[str, Any]) -> list[str]:
+    """The names of a session's stages, and of functions that say by their own names that they compose such."""
+    return [
+        name
+        for name, value in session.items()
+        if isinstance(value, Stage) or (name.startswith("all_") and is_stage(value))
+    ]
 
 
 def stages_of(catalogue: str) -> dict[str, Callable[..., Any]]:
@@ -210,6 +230,29 @@ def parameter_names(stage: Callable[..., Any]) -> list[str]:
     if isinstance(stage, Stage):
         return [*stage.checks, *stage.exec_checks]
     return [name for name in inspect.signature(stage).parameters if name != "r"]  # Pylightnix's registry
+
+
+def names_to_set(stage: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
+    """What NAME in NAME=VALUE may be, as of `declared`, given the arguments before; of parameters inside, too.
+
+    A function that composes stages is run in the current store to see which; nothing is written. What it raises is told
+    to who declares it, and not to who asks for names.
+    """
+    own = parameter_names(stage)
+    inside: list[str] = []
+
+    def looked_at(*args: Any) -> None:
+        inside.extend(_parameters_of(_stages_behind(stage, stage(*args))))
+        raise _Seen
+
+    if not isinstance(stage, Stage):
+        with contextlib.suppress(Exception):
+            instantiate(looked_at, *(text for text in arguments if not _is_assignment(text)))
+    return list(dict.fromkeys((*own, *inside)))
+
+
+class _Seen(Exception):
+    """What a function declares is known, and need not be published."""
 
 
 def knows_stage(text: str, catalogue: str) -> bool:
