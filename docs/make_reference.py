@@ -111,7 +111,8 @@ def command_line() -> str:
         "one, or MODULE:FUNCTION, whose module is found through `PYTHONPATH`. How a command ended is told by its "
         "[exit code](exit-codes.md).",
         table(("to", "verbs"), rows),
-        "All verbs take these options, but for `--json`, which those take that say so.",
+        "All verbs take these options, `--root` and `-v` also before the verb, but for `--json`, which those take that "
+        "say so.",
         table(("option", ""), [(f"`{written(action)}`", plain(action.help)) for action in common]),
         *(part for name, sub in verbs.items() for part in verb_parts(name, sub)),
     )
@@ -196,8 +197,9 @@ def environment() -> str:
     return page(
         "Environment variables",
         table(("variable", "what it is for"), rows),
-        "Where a row names several, the first one that is set counts. An argument, such as `--root`, counts before "
-        "any. `stagedml config` prints what holds here, and where each comes from.",
+        "Where a row names several, the first one that is set counts. One that is empty counts as not set; "
+        "`config` and `doctor` say where there is one. An argument, such as `--root`, counts before any, and is never "
+        "empty. `stagedml config` prints what holds here, and where each comes from.",
     )
 
 

@@ -11,7 +11,8 @@ from stagedml.errors import UsageError
 
 STORAGE_NAME = "store-v0"  # Pylightnix's name for its storage version 0
 
-#: setting -> the variables that can say it, the first one that is set being asked, and what it is for.
+#: setting -> the variables that can say it, the first one that is set being asked, and what it is for. One that is
+#: empty counts as not set.
 VARIABLES = {
     "root": (
         ("PYLIGHTNIX_ROOT", "STAGEDML_ROOT"),
@@ -66,10 +67,14 @@ def read_settings(
     storage: str | os.PathLike[str] | None = None,
     tmp: str | os.PathLike[str] | None = None,
 ) -> Settings:
-    """Arguments over environment over defaults. A root that is given as an argument ignores the environment's paths."""
+    """Arguments over environment over defaults. A root that is given as an argument ignores the environment's paths.
+
+    Raises:
+        UsageError: an argument is no folder, or a variable says what it cannot.
+    """
     given: tuple[tuple[str, object], ...] = (("root", root), ("storage", storage), ("tmp", tmp))
     for name, folder in given:
-        if folder is not None and not isinstance(folder, (str, os.PathLike)):
+        if folder is not None and (not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder)):
             raise UsageError(f"{name}={folder!r}: give a folder, as a str or a path object")
     env = os.environ if environment is None else environment
     paths = env if root is None else {}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import stagedml
 from stagedml.cli.main import EXIT_FAILED, EXIT_REMOTE, EXIT_USAGE, main
+from stagedml.errors import StagedmlError
 
 TOYS = "stagedml.testing.toys:all_counted"
 
@@ -195,6 +197,7 @@ def test_a_store_that_is_not_there_is_named_and_not_made(capsys: pytest.CaptureF
     code, _, err = run(capsys, "ls", "--root", root)
     assert code == EXIT_FAILED
     assert root in err
+    assert "`stagedml init`" in err
     assert not Path(root).exists()
 
 
@@ -207,6 +210,105 @@ def test_what_cannot_be_fetched_has_an_exit_code_of_its_own(
     assert "STAGEDML_MIRRORS" in err
     assert "uncased_L-4_H-256_A-4.zip" in err
     assert "5f087a0c6c73aed0b0a13f9a99dade56bece97d0594b713195821e031266fae9" in err
+
+
+@pytest.mark.parametrize("arguments", [["ls", "--root", ""], ["--root", "", "ls"], ["ls", "--root="], ["init", ""]])
+def test_an_empty_root_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "root='': give a folder" in err
+
+
+def test_an_empty_variable_counts_as_not_set_and_is_shown_to_be_so(
+    capsys: pytest.CaptureFixture[str], root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEDML_ROOT", "")
+    monkeypatch.setenv("PYLIGHTNIX_ROOT", root)
+    assert json.loads(run(capsys, "config", "--json")[1])[0]["source"] == "PYLIGHTNIX_ROOT"
+    monkeypatch.delenv("PYLIGHTNIX_ROOT")
+    first = json.loads(run(capsys, "config", "--json")[1])[0]
+    assert first["source"] == "default; STAGEDML_ROOT empty"
+    assert first["value"] == os.path.expanduser("~/_pylightnix")
+    assert "set to nothing, which counts as not set: STAGEDML_ROOT" in run(capsys, "doctor")[1]
+
+
+def test_options_of_all_verbs_stand_before_a_verb_too(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
+) -> None:
+    realized = run(capsys, "--root", root, "realize", TOYS)[1]
+    assert run(capsys, "ls", "--root", root, "count")[1] == run(capsys, f"--root={root}", "ls", "count")[1] != ""
+    elsewhere = str(tmp_path / "elsewhere")
+    assert run(capsys, "--root", elsewhere, "path", "count", "--root", root)[1] == realized.splitlines()[1] + "\n"
+    with pytest.raises(StagedmlError):
+        main(["-v", "--root", root, "show", "nothing"])
+    assert run(capsys, "--root", root, "lss")[2] == "stagedml: there is no verb 'lss'; did you mean ls or bless?\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-v"], ["--root", "x"]])
+def test_no_verb_is_answered_with_those_that_there_are(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (EXIT_USAGE, "")
+    assert err.startswith("usage: stagedml [-h] [--root ROOT] [-v] [--version] VERB ...\n")
+    assert "realize, plan, check, retry" in err
+    assert "stagedml help VERB" in err
+    assert len(err.splitlines()) < 15
+
+
+@pytest.mark.parametrize(("asked", "same"), [([], []), (["ls"], ["ls"]), (["roots", "add"], ["roots", "add"])])
+def test_help_of_a_verb_is_what_the_option_prints(
+    capsys: pytest.CaptureFixture[str], asked: list[str], same: list[str]
+) -> None:
+    texts = []
+    for arguments in (["help", *asked], [*same, "--help"]):
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != ""
+    code, _, err = run(capsys, "help", "lss")
+    assert (code, err) == (EXIT_USAGE, "stagedml: there is no verb 'lss'; did you mean ls or bless?\n")
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert (exit.value.code, capsys.readouterr().out) == (0, f"stagedml {stagedml.__version__}\n")
+
+
+def test_show_tells_what_of_a_realization_was_changed(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    folder = Path(run(capsys, "realize", "--root", root, TOYS)[1].splitlines()[1])
+    path = folder / "result" / "counts.json"
+    assert "not all is as it was" not in run(capsys, "show", "--root", root, "count")[1]
+    path.chmod(0o644)
+    bytes_before = path.read_bytes()
+    for contents, told in (
+        (b"[]", "result/counts.json  has 2 B now"),
+        (b" " * len(bytes_before), "result/counts.json  can be written to, and may be changed"),
+        (None, "result/counts.json  is gone"),
+    ):
+        if contents is None:
+            path.parent.chmod(0o755)
+            path.unlink()
+        else:
+            path.write_bytes(contents)
+        code, out, err = run(capsys, "show", "--root", root, "count")
+        assert (code, err) == (0, "")
+        assert told in out
+        assert f"not all is as it was published: `stagedml verify {folder.name[:12]}` tells more" in out
+        assert run(capsys, "verify", "--root", root, "count")[0] == EXIT_FAILED
+
+
+def test_a_changed_file_of_equal_size_is_found_by_verify(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    folder = Path(run(capsys, "realize", "--root", root, TOYS)[1].splitlines()[1])
+    path = folder / "result" / "counts.json"
+    path.chmod(0o644)
+    path.write_bytes(b" " * len(path.read_bytes()))
+    path.chmod(0o444)
+    code, out, _ = run(capsys, "verify", "--root", root, "count")
+    assert code == EXIT_FAILED
+    assert out.startswith(f"damaged   {path}: ")
 
 
 def test_verify_names_what_is_damaged_and_its_exit_code_tells(capsys: pytest.CaptureFixture[str], root: str) -> None:

@@ -40,7 +40,7 @@ def completions(line: str, root: str, tmp_path: Path) -> set[str]:
 
 @pytest.fixture
 def filled(run: Run, root: str) -> str:
-    for arguments in ([f"{TOYS}:all_counted"], [f"{TOYS}:sample"]):
+    for arguments in ([f"{TOYS}:all_counted", "--out-link", "mine/first"], [f"{TOYS}:sample"]):
         assert run("realize", *arguments)[0] == 0
     return root
 
@@ -56,11 +56,20 @@ def filled(run: Run, root: str) -> str:
         ("stagedml cat count re", {"result/counts.json"}),
         ("stagedml realize all_mini", {"all_minibert_finetune_glue", "all_minilm_finetune_glue"}),
         ("stagedml realize minilm", {"minilm_finetune_glue"}),
-        ("stagedml plan all_fetchglue f", {"folder="}),
+        ("stagedml plan all_fetchglue fo", {"folder="}),
         (f"stagedml plan {TOYS}:count sc", {"scale="}),
         ("stagedml completion ", {"bash", "zsh", "fish"}),
         ("stagedml roots add x up", {"upper"}),
         ("stagedml tensorboard upp", {"upper"}),
+        (f"stagedml plan {TOYS}:all_counted co", {"content=", "count.scale=", "count.source=", "count.workers="}),
+        (f"stagedml plan {TOYS}:all_counted word te", {"text.content="}),
+        (f"stagedml plan {TOYS}:all_counted sc", {"scale="}),
+        ("stagedml roots rm mi", {"mine/first"}),
+        ("stagedml plot sample --metric ac", {"accuracy"}),
+        ("stagedml plot count --by sc", {"scale"}),
+        ("stagedml help why", {"why", "why-alive"}),
+        ("stagedml schema comp", set()),
+        ("stagedml --root /nowhere show co", set()),
         ("stagedml show zz", set()),
     ],
 )

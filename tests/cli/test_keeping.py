@@ -114,6 +114,42 @@ def test_bad_policies_are_refused(run: Run, arguments: list[str], problem: str) 
     assert problem in refused.stderr
 
 
+def test_what_a_link_kept_before_is_told_when_it_is_led_elsewhere(run: Run, tmp_path: Path) -> None:
+    first = run("realize", "stagedml.testing.toys:text", "content=one", "--out-link", "mine")
+    assert "until now" not in first.stderr
+    second = run("realize", "stagedml.testing.toys:text", "content=two", "--out-link", "mine")
+    link = tmp_path / "root" / "roots" / "mine"
+    assert f"{link} kept {rref(first)} until now\n" in second.stderr
+    back = run("roots", "add", "mine", rref(first))
+    assert (back.stdout, back.stderr) == (f"{link}\n", f"{link} kept {rref(second)} until now\n")
+    assert run("roots", "add", "mine", rref(first)).stderr == ""  # it is so already
+    assert rref(first).split("-")[0].removeprefix("rref:") in os.readlink(link)
+
+
+def test_a_link_to_what_is_gone_may_be_led_elsewhere(run: Run, tmp_path: Path) -> None:
+    gone = rref(run("realize", "stagedml.testing.toys:text", "--out-link", "./mine"))
+    (tmp_path / "root").rename(tmp_path / "elsewhere")
+    again = run("realize", "stagedml.testing.toys:text", "content=other", "--out-link", "./mine")
+    assert f"{tmp_path / 'mine'} kept {gone} until now" in again.stderr
+    assert (tmp_path / "mine" / "text.txt").read_text() == "other"
+
+
+def test_somebody_elses_link_is_left_alone(run: Run, tmp_path: Path) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    (tmp_path / "data").mkdir()
+    for name, target in (("mine", "data"), ("lost", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        for arguments in (
+            ["roots", "add", f"./{name}", "text"],
+            ["realize", "stagedml.testing.toys:text", "content=other", "--out-link", f"./{name}"],
+        ):
+            refused = run(*arguments)
+            assert refused.returncode == 2
+            assert f"{tmp_path / name}: a link to {target} is there; choose another name" in refused.stderr
+        assert os.readlink(tmp_path / name) == target
+    assert len(json.loads(run("ls", "--json").stdout)) == 1
+
+
 def test_a_link_in_the_way_is_told_before_anything_is_built(run: Run, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("mine")
     refused = run("realize", "stagedml.testing.toys:text", "--out-link", "./there")

@@ -56,6 +56,29 @@ def test_tables_are_no_wider_than_the_terminal(filled: str, columns: int) -> Non
         assert max(map(len, lines)) <= columns, arguments
 
 
+ESCAPE = "\033]0;title\007\033[2J"
+SPELT = r"\x1b]0;title\x07\x1b[2J"
+
+
+def test_no_name_makes_a_terminal_do_anything(run: Run, root: str) -> None:
+    realized = run("realize", "cli.failing:measuring", f"metric={ESCAPE}")
+    for arguments in (
+        ["show", "measuring"],
+        ["show", ESCAPE],
+        ["ls", ESCAPE],
+        [f"--{ESCAPE}"],
+        ["path", "measuring", ESCAPE],
+    ):
+        shown = on_terminal(root, *arguments)
+        assert ESCAPE not in shown
+        assert SPELT in shown, arguments
+    assert realized[0] == 0
+    code, _, err = run("realize", "cli.failing:measuring", f"metric={ESCAPE}", "fails=true")
+    assert code == 1
+    assert "\033" not in err
+    assert SPELT in err
+
+
 def test_nothing_is_cut_in_a_pipe(run: Run, filled: str) -> None:
     _, out, _ = run("ls")
     assert "on-and-on-end" in out

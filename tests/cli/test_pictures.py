@@ -51,6 +51,23 @@ def test_tree_of_a_stage_shows_what_would_be_done(capsys: pytest.CaptureFixture[
     assert run(capsys, "ls", "--root", root, "--json")[1].count("rref:") == 3
 
 
+def test_a_file_that_is_there_is_replaced_by_force_alone(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
+) -> None:
+    made(capsys, root, TOYS, "one")
+    made(capsys, root, "stagedml.testing.toys:sample")
+    picture = tmp_path / "mine.svg"
+    for arguments in (["tree", "count", "--svg"], ["plot", "sample", "--results", "-o"]):
+        picture.write_text("mine")
+        verb = [arguments[0], "--root", root, *arguments[1:], str(picture)]
+        code, out, err = run(capsys, *verb)
+        assert (code, out) == (EXIT_USAGE, "")
+        assert f"{picture} is there already; --force replaces it" in err
+        assert picture.read_text() == "mine"
+        assert run(capsys, *verb, "--force")[:2] == (0, f"{picture}\n")
+        assert "<svg" in picture.read_text()
+
+
 def test_tree_keeps_to_ascii_where_the_output_has_no_more(
     capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

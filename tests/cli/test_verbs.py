@@ -151,6 +151,15 @@ VERBS = {
             Bad(["--keep-best", ":3"], EXIT_USAGE, "give METRIC or METRIC:N"),
         ],
     ),
+    "help": Verb(
+        ["roots", "add"],
+        "usage: stagedml roots add ",
+        [
+            Bad(["lss"], EXIT_USAGE, "did you mean ls"),
+            Bad(["roots", "ad"], EXIT_USAGE, "invalid choice: 'ad'"),
+            Bad(["--json"], EXIT_USAGE, "unrecognized arguments"),
+        ],
+    ),
     "import": Verb(
         ["text.tar"],
         "rref:",

@@ -88,7 +88,7 @@ def test_find_looks_for_names_and_values_and_gives_the_newest_last(store: Store)
     assert find(content="two") == [text]
     assert find("count", scale=1) == [one, two]
     assert find("count", scale=True) == []
-    assert find("count", scale=2) == find("count", no_such_field=None) == []
+    assert find("count", scale=2) == find("counter", scale=2) == []
     realize(instantiate(toys.all_counted, "one"), force=True)
     assert find("count") == [two, one]
     assert len(find()) == 6
@@ -102,6 +102,29 @@ def test_find_takes_a_stage_for_all_names_that_it_can_have(store: Store) -> None
     assert find(toys.text, content="hello") == find("text")
     with pytest.raises(UsageError, match="give the name of a stage"):
         find(toys.all_counted)  # type: ignore[arg-type]
+
+
+def test_find_says_what_a_misspelt_parameter_may_be(store: Store) -> None:
+    assert find("count", scael=1.0) == []  # nothing is there that could tell
+    realize(instantiate(toys.all_counted))
+    with pytest.raises(UsageError, match=r"nothing of a stage 'count' .* a parameter 'scael'; did you mean scale"):
+        find("count", scael=1.0)
+    with pytest.raises(UsageError, match=r"has a parameter 'zzz'; there are: .*content, .*scale"):
+        find(zzz=None)
+    with pytest.raises(UsageError, match="has a parameter 'scael'"):
+        find(toys.count, scael=1.0, scale=5.0)
+    assert find(toys.count, scale=5.0) == []
+
+
+def test_diff_du_and_why_take_what_the_command_line_takes(store: Store) -> None:
+    first, second = (realize(instantiate(toys.text, content=text)) for text in "ab")
+    number = realize(instantiate(toys.sample))
+    found = stagedml.diff("text~1", parse_rref(second).rhash[:8])
+    assert (found.old, found.new) == (first, second)
+    assert {row.rref for row in du("te*", "sample@best").realizations} == {first, second, number}
+    assert stagedml.why("text@latest").target == stagedml.why("text").target == second
+    with pytest.raises(NotInStore, match="did you mean sample"):
+        stagedml.why("sampel")
 
 
 def test_find_finds_by_an_input_and_by_lists(store: Store) -> None:
@@ -159,9 +182,10 @@ def test_without_a_terminal_shell_says_where_to_go(store: Store) -> None:
 
 def test_at_a_terminal_shell_opens_the_users_own(store: Store) -> None:
     rref = realize(instantiate(toys.text))
+    short = parse_rref(rref).rhash[:12]
     session = pexpect.spawn(
         sys.executable,
-        ["-c", f"import stagedml as s; s.store_initialize(); print('code', s.shell({str(rref)!r}))"],
+        ["-c", f"import stagedml as s; s.store_initialize(); print('code', s.shell({short!r}))"],
         env={
             **os.environ,
             "PYLIGHTNIX_ROOT": str(store.layout.root),

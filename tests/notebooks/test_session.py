@@ -9,7 +9,7 @@ import pytest
 from IPython.core.error import UsageError as SessionError
 
 from notebooks.conftest import Session
-from stagedml import RRef, Store, rref2path
+from stagedml import BuildError, RRef, Store, StoreError, rref2path
 from stagedml.core.plan import Plan, Verdict
 from stagedml.inspection.why import Why
 from stagedml.store.metadata import Metadata
@@ -100,7 +100,7 @@ def test_plan_and_why_give_what_can_be_looked_at(cells: Session) -> None:
     ("line", "complaint"),
     [
         ("%realize", "arguments are required"),
-        ("%realize nothing_of_the_kind", "has no stage 'nothing_of_the_kind'"),
+        ("%realize nothing_of_the_kind", "have no stage 'nothing_of_the_kind'"),
         ("%realize shout words=3", "words: wanted list"),
         ("%realize all_echoes wrod=3", "wrod"),
         ("%realize all_echoes 'ho", "No closing quotation; quote as in a shell"),
@@ -122,11 +122,59 @@ def test_wrong_usage_is_told_in_a_line(
     assert "Traceback" not in captured.out + captured.err
 
 
-def test_a_builders_failure_keeps_its_traceback(cells: Session, capsys: pytest.CaptureFixture[str]) -> None:
-    cells.run('@stage(Shout, name="bad")\ndef bad(build: Build, *, text: RefPath = output("t")) -> None:\n    1 / 0')
-    with pytest.raises(Exception, match="ZeroDivisionError"):
-        cells.run("%realize bad")
-    assert "ZeroDivisionError" in capsys.readouterr().out
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_builders_failure_is_told_with_its_own_frames_alone(
+    cells: Session, jobs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells.run(
+        '@stage(Shout, name="bad")\ndef bad(build: Build, *, text: RefPath = output("t")) -> None:\n'
+        "    def deep(): 1 / 0\n    deep()"
+    )
+    with pytest.raises(BuildError, match="ZeroDivisionError"):
+        cells.run(f"%realize bad -j {jobs}")
+    shown = capsys.readouterr().out
+    assert shown.startswith("BuildFailed: building bad failed: ZeroDivisionError: division by zero\n")
+    assert "in bad\n" in shown
+    assert "in deep\n" in shown
+    assert "stagedml/engine" not in shown
+    assert len(shown.splitlines()) < 15
+
+
+def test_a_misspelt_stage_of_the_session_is_told_with_what_may_be_meant(cells: Session) -> None:
+    with pytest.raises(
+        SessionError, match=r"the session and stagedml.stages.all have no stage .* did you mean all_echoes"
+    ):
+        cells.run("%realize all_echos")
+    with pytest.raises(SessionError, match=r"did you mean .*shout"):
+        cells.run("%plan shuot")
+
+
+def test_a_misspelt_realization_is_told_in_a_line(cells: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    cells.run("%realize all_echoes")
+    capsys.readouterr()
+    with pytest.raises(StoreError):
+        cells.run("%why ehco")
+    shown = capsys.readouterr().out
+    assert shown.startswith("NoSuchRealization: ehco is not in the store ")
+    assert shown.endswith("; did you mean echo?\n")
+
+
+def test_why_tells_what_the_command_line_does(cells: Session) -> None:
+    old, new = cells.run("%realize all_echoes back=3"), cells.run("%realize all_echoes back=4")
+    for kind in ("text/plain", "text/html"):
+        text = cells.shown(cells.run(f"%why {new}"), kind) or ""
+        assert f"compared with echo {old[5:17]}" in text
+        assert new[5:11] in text
+        planned = cells.shown(cells.run("%why all_echoes back=5"), kind) or ""
+        assert "~0.0 s" in planned
+
+
+def test_reasons_to_be_alive_are_told_as_text(cells: Session) -> None:
+    rref = cells.run("%realize all_echoes")
+    cells.run(f"linkrref('{rref}', 'mine')")
+    told = cells.shown(cells.run(f"why_alive('{rref}')")) or ""
+    assert f"/roots/mine\n  -> {rref}" in told
+    assert "Reason(" not in told
 
 
 def test_magics_and_views_are_gone_after_unload_ext(cells: Session) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from stagedml.core import words
 
 #: What stands for a realization; `inspection.selectors` has all of it.
 REF = (
     "an rref, the start of its hash, a path or link into the store, or a stage's name, or the start of it, for the "
     "latest; NAME~1 for the one before, NAME@best, NAME@best:METRIC, NAME@lowest:METRIC"
 )
+_HELP = "`stagedml help VERB` tells more of one, `stagedml completion SHELL` completes them."
 _EXIT_CODES = """Exit codes
   0   done
   1   a build or the store failed, or something was found wrong or not found
@@ -19,21 +23,34 @@ _EXIT_CODES = """Exit codes
   130 interrupted, 143 terminated; the same command goes on from there"""
 
 
-def parser(verb: str = "") -> argparse.ArgumentParser:
+def parser(verb: str = "") -> Top:
     """The command line of `stagedml`; of a verb's own arguments no more than that and its like, if it is one."""
-    top = _Top(allow_abbrev=False, prog="stagedml")
+    top = Top(allow_abbrev=False, prog="stagedml")
     for group, names in _GROUPS.items():
-        if verb in names or not any(verb in others for others in _GROUPS.values()):
+        if verb in names or verb not in VERBS:
             top.verbs.title = (group.__doc__ or "").rstrip(".")
             group(top.verbs)
     return top
 
 
-class _Top(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats what it does not understand as a terminal can show it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(words.printable(message))
+
+
+class Top(_Parser):
     """The parser of all; its help lists the verbs by what they are for."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        _add_common(self)
+        self.set_defaults(root=None, json=False, verbose=False)
+        package = sys.modules["stagedml"]  # which is above this layer
+        self.add_argument(
+            "--version", action="version", version=f"stagedml {package.__version__}", help="print the version"
+        )
         self.verbs = _Verbs(self)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -45,11 +62,17 @@ class _Top(argparse.ArgumentParser):
             self.error(f"{told}; a parameter of a stage is written {meant}" if meant else told)
         return found
 
+    def format_summary(self) -> str:
+        """The verbs alone, for who gave none."""
+        rows = [(f"  {title}", ", ".join(verbs)) for title, verbs in self.verbs.listed.items()]
+        lines = [self.format_usage(), *words.table(("", ""), rows)[1:], "", _HELP]
+        return "\n".join(lines)
+
     def format_help(self) -> str:
         parts = [self.format_usage(), "Datasets, preprocessors and models as content-addressed stages."]
         for title, verbs in self.verbs.listed.items():
             parts.append("\n".join([title, *(f"  {verb:<12}{text}" for verb, text in verbs.items())]))
-        parts.append("`stagedml VERB --help` tells more of one, `stagedml completion SHELL` completes them.")
+        parts.append(f"--root ROOT and -v may stand before VERB, too. {_HELP}")
         parts.append(_EXIT_CODES)
         return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
@@ -65,25 +88,25 @@ def _assignments(extra: Sequence[str]) -> str:
     return " ".join(one for one in found if not one.endswith("="))
 
 
-def _common(*, json: bool = True, **defaults: object) -> argparse.ArgumentParser:
-    """The arguments that all verbs have; `--json` only those with a view."""
-    common = argparse.ArgumentParser(add_help=False, **defaults)  # type: ignore[arg-type]
-    common.add_argument("--root", help="the folder that holds the store (default: STAGEDML_ROOT or ~/_pylightnix)")
+def _common(*, json: bool = True) -> _Parser:
+    """The arguments that all verbs have, before the verb or after it; `--json` only those with a view."""
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    _add_common(common)
     if json:
         common.add_argument("--json", action="store_true", help="print JSON, of the form that `schema VERB` tells")
-    else:
-        common.set_defaults(json=False)
-    common.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
     return common
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", help="the folder that holds the store (default: STAGEDML_ROOT or ~/_pylightnix)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
 
 
 class _Verbs:
     """The verbs of a command line, each with the arguments that all have."""
 
     def __init__(self, top: argparse.ArgumentParser) -> None:
-        self._verbs = top.add_subparsers(
-            dest="verb", required=True, metavar="VERB", prog="stagedml", parser_class=argparse.ArgumentParser
-        )
+        self._verbs = top.add_subparsers(dest="verb", metavar="VERB", prog="stagedml", parser_class=_Parser)
         self._common = {json: _common(json=json) for json in (True, False)}
         self.title = ""
         self.listed: dict[str, dict[str, str]] = {}
@@ -156,7 +179,9 @@ def _looking(verbs: _Verbs) -> None:
     """Look at what there is."""
     sub = verbs.add("stages", "list the catalogue, or tell what one stage takes")
     sub.add_argument("stage", nargs="?", metavar="STAGE", help="as of realize; default all")
-    sub = verbs.add("ls", "list realizations")
+    sub = verbs.add(
+        "ls", "list realizations", "SIZE is that of what the builder wrote, without its logs; du counts all."
+    )
     sub.add_argument("name", nargs="?", help="only stages whose name contains this, or matches it, as 'fit-*' does")
     sub.add_argument(
         "--sort",
@@ -234,6 +259,7 @@ def _drawing(verbs: _Verbs) -> None:
     sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--depth", type=int, metavar="N", help="show N levels of inputs")
     sub.add_argument("--svg", metavar="FILE", help="draw it to a file instead: .svg, .png, or .dot for Graphviz")
+    sub.add_argument("--force", action="store_true", help="replace FILE if it is there")
     sub = verbs.add(
         "plot",
         "draw learning curves, or how results compare",
@@ -241,7 +267,8 @@ def _drawing(verbs: _Verbs) -> None:
     )
     sub.add_argument("refs", nargs="+", metavar="REF", help="as of show; or a log's folder, with a / in it")
     sub.add_argument("-o", "--output", metavar="FILE", help="where to: .svg, .png or .pdf")
-    sub.add_argument("--metric", metavar="NAME", help="one curve, such as loss; of results, a number in metrics.json")
+    sub.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    sub.add_argument("--metric", metavar="METRIC", help="one curve, such as loss; of results, a number in metrics.json")
     sub.add_argument("--results", action="store_true", help="compare what is in metrics.json, by bars")
     sub.add_argument("--by", metavar="PARAMETER", help="results over a parameter that is a number")
     sub = verbs.add(
@@ -291,12 +318,12 @@ def _collection(verbs: _Verbs) -> None:
 
     sub = verbs.add("roots", "list, add and remove links that keep realizations")
     actions = sub.add_subparsers(dest="action", metavar="ACTION")
-    again = [_common(argument_default=argparse.SUPPRESS)]  # before an action or after it, as one likes
+    again = [_common()]
     action = actions.add_parser("add", parents=again, help="link to a realization", description="Link to it.")
     action.add_argument("name", help="the link's path below the experiments folder, or /PATH or ./PATH anywhere")
     action.add_argument("ref", metavar="REF", help="as of show")
     action = actions.add_parser("rm", parents=again, help="remove a link", description="Remove a link.")
-    action.add_argument("name", help="the link's path below the experiments folder")
+    action.add_argument("name", metavar="LINK", help="the link's path below the experiments folder")
     text = "no longer look for links in a folder"
     action = actions.add_parser("forget", parents=again, help=text, description=f"{text.capitalize()}.")
     action.add_argument("name", metavar="FOLDER", help="an experiments folder that is no more")
@@ -314,8 +341,9 @@ def _space(verbs: _Verbs) -> None:
     sub = verbs.add(
         "du",
         "say how much space is taken, and by what",
-        "SIZE adds up the sizes of files; ON DISK is what is taken there, files with several names counted "
-        "once; SHARED is the part of it that other realizations take, too.",
+        "SIZE adds up the sizes of files, also of those that ls leaves out: context, times and logs; ON DISK is what "
+        "is taken there, files with several names counted once; SHARED is the part of it that other realizations "
+        "take, too.",
     )
     sub.add_argument("refs", nargs="*", metavar="REF", help="as of show; default everything")
     sub = verbs.add(
@@ -369,6 +397,8 @@ def _machine(verbs: _Verbs) -> None:
         json=False,
     )
     sub.add_argument("shell", choices=("bash", "zsh", "fish"))
+    sub = verbs.add("help", "tell how a verb is used", json=False)
+    sub.add_argument("of", nargs="*", metavar="VERB", help="default all in short")
     sub = verbs.add("schema", "print the JSON schema of what a verb prints with --json", json=False)
     sub.add_argument("of", nargs="?", metavar="VERB", help="default all")
 
@@ -382,5 +412,6 @@ _GROUPS = {
     _collection: ("gc", "roots", "why-alive"),
     _space: ("du", "dedup"),
     _archives: ("export", "import", "copy"),
-    _machine: ("init", "config", "doctor", "completion", "schema"),
+    _machine: ("init", "config", "doctor", "completion", "help", "schema"),
 }
+VERBS = tuple(verb for names in _GROUPS.values() for verb in names)

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 import argcomplete
 from argcomplete.shell_integration import shellcode
 
+from stagedml.cli.arguments import VERBS
 from stagedml.cli.schema import views as verbs_with_json
+from stagedml.core.refs import RealizationRef
 from stagedml.errors import StagedmlError
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -43,7 +45,10 @@ def _attach(parser: argparse.ArgumentParser) -> None:
         "STAGE": _stages,
         "ARGUMENT": _parameters,
         "FILE": _files,
-        "VERB": lambda **_: verbs_with_json(),
+        "LINK": _links,
+        "METRIC": _metrics,
+        "PARAMETER": _numbers,
+        "VERB": _verbs,
     }
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -89,13 +94,63 @@ def _references_and_stages(prefix: str, parsed_args: argparse.Namespace, **more:
 
 
 def _parameters(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
-    """`NAME=` for what the stage takes."""
-    from stagedml.engine.catalogue import parameter_names, stage_named
+    """`NAME=` for what the stage takes, and `STAGE.NAME=` for what stages inside do, if there is a store."""
+    from stagedml.authoring.session import using_store
+    from stagedml.engine.catalogue import names_to_set, parameter_names, stage_named
 
     named = getattr(parsed_args, "stage", None) or getattr(parsed_args, "what", None)
     with contextlib.suppress(StagedmlError):
-        return [f"{name}=" for name in parameter_names(stage_named(named or "", read_settings().catalogue))]
+        stage = stage_named(named or "", read_settings().catalogue)
+        names = parameter_names(stage)
+        with contextlib.suppress(StagedmlError, OSError), using_store(_store(parsed_args)):
+            names = names_to_set(stage, parsed_args.arguments or ())
+        return [f"{name}=" for name in names]
     return []
+
+
+def _links(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """The links that keep something: their names below the experiments folder; of those elsewhere, their paths."""
+    from stagedml.store import roots
+
+    with contextlib.suppress(StagedmlError, OSError):
+        layout = _store(parsed_args).layout
+        names = [(os.path.relpath(link.path, layout.experiments), link.target) for link in roots.links(layout, [])]
+        return [target if name.startswith(f"{roots.AUTO}/") else name for name, target in names]
+    return []
+
+
+def _metrics(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """What was measured of the realizations that are named before: the numbers of `metrics.json`, and curves."""
+    from stagedml.inspection.curves import curves
+    from stagedml.inspection.metrics import metrics_in
+
+    found: dict[str, None] = {}
+    with contextlib.suppress(StagedmlError, OSError):
+        store = _store(parsed_args)
+        for ref in _named(store, parsed_args):
+            found |= dict.fromkeys(name for name in metrics_in(store.path(ref)) if "[" not in name)
+            found |= dict.fromkeys(curves(str(ref), store).names)
+    return list(found)
+
+
+def _numbers(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """The parameters of the realizations that are named before which are numbers."""
+    with contextlib.suppress(StagedmlError, OSError):
+        store = _store(parsed_args)
+        configs = [store.config(ref.derivation) for ref in _named(store, parsed_args)]
+        return [name for config in configs for name, value in config.items() if type(value) in (int, float)]
+    return []
+
+
+def _named(store: Store, parsed_args: argparse.Namespace) -> list[RealizationRef]:
+    from stagedml.inspection.selectors import find_all
+
+    return find_all(store, parsed_args.refs or ())
+
+
+def _verbs(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """Those that print JSON for `schema`; for `help` all."""
+    return list(VERBS if parsed_args.verb == "help" else verbs_with_json())
 
 
 def _files(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:

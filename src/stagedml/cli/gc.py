@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from stagedml.authoring.session import using_store
-from stagedml.cli.output import show, table
+from stagedml.cli.output import complain, show, table
 from stagedml.core import words
 from stagedml.engine import keep
 from stagedml.errors import UsageError
@@ -90,7 +90,7 @@ def _links(store: Store) -> tuple[roots.Link, ...]:
     unknown: list[roots.RootsUnknown] = []
     links = roots.links(store.layout, unknown)
     for error in unknown:
-        print(f"stagedml: {error}", file=sys.stderr)
+        complain(str(error))
     return tuple(links)
 
 

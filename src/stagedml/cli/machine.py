@@ -17,7 +17,7 @@ _STATES = {PROBLEM: "red", WARNING: "yellow"}
 
 
 def run_init(arguments: argparse.Namespace) -> int:
-    folder = arguments.folder or arguments.root
+    folder = arguments.root if arguments.folder is None else arguments.folder
     settings = read_settings(root=folder)
     was_there = settings.storage.is_dir()
     store_initialize(folder)

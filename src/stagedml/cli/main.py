@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from stagedml.cli.arguments import parser
-from stagedml.cli.output import styled
+from stagedml.cli.output import complain
 from stagedml.errors import BuildError, RemoteError, StagedmlError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
@@ -38,6 +38,7 @@ _WHERE = {
     "export": ("archive", "run_export"),
     "gc": ("gc", "run_gc"),
     "import": ("archive", "run_import"),
+    "help": ("help", "run"),
     "init": ("machine", "run_init"),
     "log": ("log", "run"),
     "ls": ("ls", "run"),
@@ -82,7 +83,7 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
-def _verb(name: str) -> Callable[[argparse.Namespace], int]:
+def _function(name: str) -> Callable[[argparse.Namespace], int]:
     """The verb's function."""
     module, function = _WHERE[name]
     found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"stagedml.cli.{module}"), function)
@@ -95,19 +96,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] not in _WHERE and not argv[0].startswith("-"):
+    verb = _verb_in(argv)
+    if verb and verb not in _WHERE:
         import difflib
 
-        close = difflib.get_close_matches(argv[0], _WHERE, n=3)
+        close = difflib.get_close_matches(verb, _WHERE, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "`stagedml --help` lists all"
-        _complain(f"there is no verb {argv[0]!r}; {hint}")
+        complain(f"there is no verb {verb!r}; {hint}")
         return EXIT_USAGE
-    top = parser(argv[0] if argv else "")
+    top = parser(verb)
     if "_ARGCOMPLETE" in os.environ:
         from stagedml.cli.complete import complete
 
         complete(top)
     arguments = top.parse_args(argv)
+    if arguments.verb is None:
+        print(top.format_summary(), file=sys.stderr)
+        return EXIT_USAGE
     arguments.command = ("stagedml", *argv)
     if arguments.verbose:
         import logging
@@ -115,21 +120,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         with _terminating():
-            code = _verb(arguments.verb)(arguments)
+            code = _function(arguments.verb)(arguments)
         sys.stdout.flush()
         return code
     except StagedmlError as error:
         if arguments.verbose:
             raise
-        _complain(str(error))
+        complain(str(error))
         return exit_code(error)
     except Terminated:
         _end_programs()
-        _complain("terminated; what was finished is kept, the same command goes on from there")
+        complain("terminated; what was finished is kept, the same command goes on from there")
         return EXIT_TERMINATED
     except KeyboardInterrupt:
         _end_programs()
-        _complain("interrupted; what was finished is kept, the same command goes on from there")
+        complain("interrupted; what was finished is kept, the same command goes on from there")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _silence()
@@ -138,13 +143,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verbose:
             raise
         where = f": {error.filename}" if error.filename else ""
-        _complain(f"{error.strerror or error}{where}")
+        complain(f"{error.strerror or error}{where}")
         _silence()
         return EXIT_FAILED
 
 
-def _complain(text: str) -> None:
-    print(f"{styled('stagedml:', 'red', sys.stderr)} {text}", file=sys.stderr)
+def _verb_in(argv: Sequence[str]) -> str:
+    """The verb of a command line: its first word that is no option, nor the value of one; "" if it has none."""
+    is_value = False
+    for word in argv:
+        if not is_value and not word.startswith("-"):
+            return word
+        is_value = word == "--root"
+    return ""
 
 
 def _end_programs() -> None:

@@ -1,7 +1,7 @@
 """What all verbs print with: a view as text or as JSON, as wide as the terminal, in colour only on a terminal.
 
 Results go to standard output. `NO_COLOR` (with any value) and `TERM=dumb` mean no colour. Nothing is cut where the
-output is no terminal.
+output is no terminal. On a terminal nothing is printed that it would obey, whatever a name holds, but for colours.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO, TypeVar
@@ -19,6 +20,7 @@ from stagedml.inspection.plain import as_json
 V = TypeVar("V")
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
+_STYLE = re.compile(f"(\033\\[(?:0|{'|'.join(_STYLES.values())})m)")
 #: What tells at a glance what a plan, or a past run, is about.
 VERDICT_STYLES = {
     "reuse": "dim",
@@ -36,7 +38,18 @@ def show(arguments: argparse.Namespace, view: V, lines: Callable[[V], Iterable[s
         print(as_json(view))
         return
     for line in lines(view):
-        print(line)
+        print(_harmless(line) if _is_terminal(sys.stdout) else line)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong."""
+    print(f"{styled('stagedml:', 'red', sys.stderr)} {words.printable_lines(text)}", file=sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    """A text with all spelt out that a terminal would obey, but for styles."""
+    parts = _STYLE.split(text)
+    return "".join(part if place % 2 else words.printable_lines(part) for place, part in enumerate(parts))
 
 
 def results_alone() -> contextlib.AbstractContextManager[object]:

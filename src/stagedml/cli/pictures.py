@@ -1,4 +1,4 @@
-"""`stagedml tree` and `plot`."""
+"""`stagedml tree` and `plot`. A file that is there is replaced where `--force` says so, and never else."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 def run_tree(arguments: argparse.Namespace) -> int:
     if arguments.depth is not None and arguments.depth < 0:
         raise UsageError(f"--depth {arguments.depth}: give how many levels of inputs to show, 0 or more")
+    if arguments.svg is not None:
+        _check_free(arguments.svg, force=arguments.force)
     store, meant = subject(arguments.what, arguments.arguments, arguments.root)
     graph = graph_of_realizations(store, [meant]) if isinstance(meant, str) else graph_of_plan(meant)
     if arguments.svg is not None:
@@ -49,20 +51,30 @@ def run_plot(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
     of = [one for text in arguments.refs for one in _meant(store, text)]
     is_compared = arguments.results or arguments.by is not None
+    output = arguments.output
+    if output is None and sys.stdout.isatty() and not arguments.json:
+        output = f"{_name(of[0])}-{'results' if is_compared else 'curves'}.svg"
+    if output is not None:
+        _check_free(output, force=arguments.force)
     if arguments.json:
         found = [_results(store, one) if is_compared else curves(one, store) for one in of]
         print(as_json(found))
-        if arguments.output is None:
+        if output is None:
             return 0
     plot = _plot(store, of, arguments, is_compared=is_compared)
-    if arguments.output is None and not sys.stdout.isatty():
+    if output is None:
         sys.stdout.write(plot.svg())
         return 0
-    default = f"{_name(of[0])}-{'results' if is_compared else 'curves'}.svg"
-    path = plot.save(default if arguments.output is None else arguments.output)
+    path = plot.save(output)
     if not arguments.json:
         print(path)
     return 0
+
+
+def _check_free(file: str, *, force: bool) -> None:
+    """Raises UsageError where a picture would replace a file."""
+    if os.path.isfile(file) and not force:  # a pipe or a device replaces nothing
+        raise UsageError(f"{file} is there already; --force replaces it, another FILE leaves it alone")
 
 
 def _plot(store: Store, of: Sequence[str], arguments: argparse.Namespace, *, is_compared: bool) -> Plot:

@@ -61,8 +61,12 @@ def _lines(view: views.RealizationView) -> Iterator[str]:
     for rrefs in view.inputs.values():
         yield from (f"  {rref}" for rref in rrefs)
     yield styled("files", "bold")
+    suspect = dict(view.suspect)
     for path, count in view.files:
-        yield f"  {words.size(count):>10}  {words.printable(path)}"
+        wrong = f"  {styled(suspect[path], 'red')}" if path in suspect else ""
+        yield f"  {words.size(count):>10}  {words.printable(path)}{wrong}"
+    if suspect:
+        yield f"not all is as it was published: `stagedml verify {view.rref[5:17]}` tells more"
 
 
 def _build_lines(build: BuildRecord) -> Iterator[str]:
@@ -84,7 +88,7 @@ def _build_lines(build: BuildRecord) -> Iterator[str]:
 def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     if rows:
         yield styled(title, "bold")
-        yield from (f"  {name}: {words.printable(text)}" for name, text in rows)
+        yield from (words.printable(f"  {name}: {text}") for name, text in rows)
 
 
 def _text(value: Any, dref: str) -> str:

@@ -16,7 +16,7 @@ from stagedml.cli.output import show, styled, width, with_verdict
 from stagedml.cli.subject import subject
 from stagedml.core import differences, words
 from stagedml.core.reasons import Cause
-from stagedml.core.refs import dref_of, parse_rref
+from stagedml.core.refs import dref_of
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared
 from stagedml.engine.console import from_here, told
@@ -25,7 +25,7 @@ from stagedml.inspection.answers import Blessed
 from stagedml.inspection.compare import Changed, Comparison
 from stagedml.inspection.listing import hash_of
 from stagedml.inspection.selectors import find
-from stagedml.inspection.why import Event, Why, why
+from stagedml.inspection.why import LONGEST_NAME, Event, Why, brief, why
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
@@ -34,7 +34,6 @@ _NONE = "(none)"
 _TAB, _SPACES = "\t", "    "
 _WIDTH = 110  #: characters of a line where the output has none
 _LEAST_ROOM = 20  #: of these for reasons
-_LONGEST_NAME = 40
 _MOST_LINES = 20
 _MOST_REASONS = 8  #: of one event
 _MOST_BLESSED = 3
@@ -60,14 +59,10 @@ def why_lines(found: Why) -> list[str]:
         left_out = words.count(len(blocks) - 1 - len(first) - len(last), "event")
         blocks = [blocks[0], *first, [f"... {left_out} more, --json has them all"], *last]
     lines = [line for block in blocks for line in block]
-    target = found.events[-1]
-    if target.source:
-        lines.append(f"adopted from {_brief(target.source)}")
-    if target.since and target.since != target.source:
-        lines.append(f"compared with {_brief(target.since)}")
+    lines += found.since()
     for event in found.blessed[:_MOST_BLESSED]:
         words_of_it = [str(reason) for reason in event.reasons if reason.cause in (Cause.BLESSED, Cause.BY_HAND)]
-        text = f"rests on {_brief(event.ref)}, {'; '.join(words_of_it)}"
+        text = f"rests on {brief(event.ref)}, {'; '.join(words_of_it)}"
         lines += textwrap.wrap(words.printable(text), width() or _WIDTH, subsequent_indent="  ")
     if len(found.blessed) > _MOST_BLESSED:
         lines.append(f"... and on {len(found.blessed) - _MOST_BLESSED} more that a person answers for")
@@ -77,7 +72,13 @@ def why_lines(found: Why) -> list[str]:
 def _blocks(events: Sequence[Event], now: float) -> list[list[str]]:
     """The lines of a table: the head, then for each event one line or, where it has many reasons, a few."""
     rows = [
-        (event.verdict, _short_name(event.name), hash_of(event.ref)[:6], _when(event, now), _takes(event))
+        (
+            event.verdict,
+            words.shortened(event.name, LONGEST_NAME),
+            hash_of(event.ref)[:6],
+            _when(event, now),
+            event.takes,
+        )
         for event in events
     ]
     head, *left = (line for line in words.table(("", "STAGE", "HASH", "WHEN", "TAKES"), rows))
@@ -118,23 +119,8 @@ def _wrapped(event: Event, room: int) -> list[str]:
     return textwrap.wrap(text, room)
 
 
-def _short_name(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}...{name[3 - _LONGEST_NAME // 2 :]}"
-
-
-def _brief(rref: str) -> str:
-    """A realization by its name and what `show` and `diff` take for it."""
-    ref = parse_rref(rref)
-    return f"{_short_name(ref.name)} {ref.rhash[:12]}"
-
-
 def _when(event: Event, now: float) -> str:
     return words.ago(now - event.when) if event.when is not None else ""
-
-
-def _takes(event: Event) -> str:
-    is_ahead = event.when is None and event.seconds is not None
-    return f"~{words.span(event.seconds)}" if is_ahead else ""
 
 
 def run_diff(arguments: argparse.Namespace) -> int:

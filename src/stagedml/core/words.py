@@ -70,8 +70,17 @@ def count(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text as it is, or with what no terminal shows spelt out."""
-    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
+    """A text with what no terminal shows, or what it would obey, spelt out."""
+    return "".join(letter if letter.isprintable() else _spelt(letter) for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, of a text of several lines."""
+    return "\n".join(printable(line.expandtabs(4)) for line in text.split("\n"))
+
+
+def _spelt(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def shortened(text: str, length: int, *, at_end: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -45,7 +46,7 @@ def declared(
     Raises:
         UsageError: there is no such stage, or it does not take these arguments.
     """
-    function = session[stage] if is_stage(session.get(stage)) else stage_named(stage, catalogue)
+    function = stage_named(stage, catalogue, session)
     positional = [text for text in arguments if not _is_assignment(text)]
     named = _named(arguments)
     if isinstance(function, Stage):
@@ -196,15 +197,18 @@ def declared_line(line: str, catalogue: str) -> Instantiated[Any]:
     return declared(stage, arguments, catalogue)
 
 
-def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
-    """A stage function: MODULE:FUNCTION, or a name in the catalogue.
+def stage_named(text: str, catalogue: str, session: Mapping[str, Any] = NOTHING) -> Callable[..., Any]:
+    """A stage function: a name in the session, MODULE:FUNCTION, or a name in the catalogue.
 
-    That may be abbreviated: `all_` may be left out, and what follows the first letters that tell it from others; `-` is
-    as good as `_`.
+    The last may be abbreviated: `all_` may be left out, and what follows the first letters that tell it from others;
+    `-` is as good as `_`.
 
     Raises:
         UsageError: there is none, or several.
     """
+    if is_stage(session.get(text)):
+        own: Callable[..., Any] = session[text]
+        return own
     module_name, _, name = text.rpartition(":")
     found_module = _imported(text, module_name or catalogue)
     found: Any = getattr(found_module, name, None)
@@ -217,12 +221,14 @@ def stage_named(text: str, catalogue: str) -> Callable[..., Any]:
         return stages[candidates[0]]
     if candidates:
         raise UsageError(f"{text!r} stands for several stages; give more of it: {', '.join(candidates)}")
-    close = difflib.get_close_matches(_underscored(name), stages, n=3)
+    known = [*stages, *(() if module_name else stages_of_session(session))]
+    close = difflib.get_close_matches(_underscored(name), dict.fromkeys(known), n=3)
     written = [f"{module_name}:{one}" if module_name else one for one in close or stages]
     hint = f"did you mean {' or '.join(written)}?" if close else "`stagedml stages` lists those of the catalogue"
     if module_name and not close:
         hint = f"there are: {', '.join(written)}" if written else "there is none in it"
-    raise UsageError(f"{found_module.__name__} has no stage {name!r}; {hint}")
+    where = f"the session and {found_module.__name__} have" if session else f"{found_module.__name__} has"
+    raise UsageError(f"{where} no stage {name!r}; {hint}")
 
 
 def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
@@ -237,6 +243,15 @@ def _abbreviated(name: str, stages: Collection[str]) -> list[str]:
 def stages_in(module: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """The stages that a module has names for, by name."""
     return {name: value for name, value in sorted(vars(module).items()) if name[0] != "_" and is_stage(value)}
+
+
+def stages_of_session(session: Mapping[str, Any]) -> list[str]:
+    """The names of a session's stages, and of functions that say by their own names that they compose such."""
+    return [
+        name
+        for name, value in session.items()
+        if isinstance(value, Stage) or (name.startswith("all_") and is_stage(value))
+    ]
 
 
 def stages_of(catalogue: str) -> dict[str, Callable[..., Any]]:
@@ -284,6 +299,31 @@ def parameter_names(stage: Callable[..., Any]) -> list[str]:
     if isinstance(stage, Stage):
         return [*stage.checks, *stage.exec_checks]
     return [name for name in inspect.signature(stage).parameters if name != "r"]  # Pylightnix's registry
+
+
+def names_to_set(stage: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
+    """What NAME in NAME=VALUE may be, as of `declared`, given the arguments before; of parameters inside, too.
+
+    A function that composes stages is run in the current store to see which; nothing is written. What it raises is told
+    to who declares it, and not to who asks for names.
+    """
+    own = parameter_names(stage)
+    inside: list[str] = []
+
+    def looked_at(*args: Any) -> None:
+        for one in _called_by(stage, stage(*args)):
+            names = [*([""] if one.is_target else []), *(f"{name}." for name in one.names)]
+            inside.extend(owner + name for owner in names for name in parameter_names(one.stage))
+        raise _Seen
+
+    if not isinstance(stage, Stage):
+        with contextlib.suppress(Exception):
+            instantiate(looked_at, *(text for text in arguments if not _is_assignment(text)))
+    return list(dict.fromkeys((*own, *inside)))
+
+
+class _Seen(Exception):
+    """What a function declares is known, and need not be published."""
 
 
 def knows_stage(text: str, catalogue: str) -> bool:

@@ -108,6 +108,9 @@ class Reason:
         kind = "" if self.root.kind in (RootKind.YOUNG, RootKind.POLICY) else f"{self.root.kind.value} "
         return "\n".join([f"{kind}{self.root.name}", *(f"  -> {rref}" for rref in self.path)])
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
 
 def gc(
     force: bool = False,

@@ -1,27 +1,30 @@
 """Looking around in a store from Python: lists of names, texts, a shell in a folder, and a search.
 
 The first functions take a store; `lsref`, `catref`, `find`, `diff`, `du` and `shell` are for sessions, look at the
-current one, and take a realization or a derivation as a session has it. None of them changes anything.
+current one. `diff`, `du` and `shell` take what the command line takes for a realization, `lsref` and `catref` a
+reference. None of them changes anything.
 """
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stagedml.core import config as configs
-from stagedml.core.refs import DerivationRef, RealizationRef, is_rref, parse_dref, parse_rref
+from stagedml.core.refs import DerivationRef, RealizationRef, is_dref, parse_dref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection.compare import Comparison, compare
 from stagedml.inspection.du import Usage, usage
-from stagedml.inspection.selectors import built
+from stagedml.inspection.selectors import built, find_all
+from stagedml.inspection.selectors import find as find_one
 from stagedml.store.objects import DamagedFile, NotInStore, Store
 
 if TYPE_CHECKING:
@@ -133,35 +136,55 @@ def run_in(folder: Path, environment: Mapping[str, str], command: Sequence[str] 
         raise UsageError(f"{words[0]} cannot be started: {error.strerror}{hint}") from error
 
 
-def matching(store: Store, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> list[str]:
+def matching(
+    store: Store, name: str | None = None, parameters: Mapping[str, Any] | None = None, known: Collection[str] = ()
+) -> list[str]:
     """The realizations of stages of a name with these values in their configs, the newest last.
 
     Args:
         store: where to look.
         name: as a shell matches names: `bert-*`; default all.
         parameters: fields of the config and their values.
+        known: fields that there may be, though no config here has them.
+
+    Raises:
+        UsageError: no stage of that name has such a parameter.
     """
     wanted = dict(parameters or {})
-    found = []
-    for derivation in store.derivations():
-        if name is not None and not fnmatchcase(derivation.name, name):
-            continue
-        if wanted and not _has(store, derivation, wanted):
-            continue
-        found += [(built(store, ref), str(ref)) for ref in store.realizations(derivation)]
+    derivations = [one for one in store.derivations() if name is None or fnmatchcase(one.name, name)]
+    if wanted:
+        configs_of = {one: _config(store, one) for one in derivations}
+        derivations = [one for one, config in configs_of.items() if _has(config, wanted)]
+        if any(configs_of.values()) and not derivations:
+            _check_known(wanted, {*known, *(field for config in configs_of.values() for field in config)}, name)
+    found = [(built(store, ref), str(ref)) for one in derivations for ref in store.realizations(one)]
     return [rref for _, rref in sorted(found)]
 
 
-def _has(store: Store, derivation: DerivationRef, wanted: Mapping[str, Any]) -> bool:
-    """Whether a config holds these values; one that cannot be read holds none."""
+def _config(store: Store, derivation: DerivationRef) -> Mapping[str, Any]:
+    """A config; one that cannot be read holds nothing."""
     try:
-        config = store.config(derivation)
+        return store.config(derivation)
     except NotInStore:  # collected meanwhile
-        return False
+        return {}
     except DamagedFile as error:
         logger.warning("not searched: %s", error)
-        return False
+        return {}
+
+
+def _has(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(_is_equal(config.get(field, _MISSING), value) for field, value in wanted.items())
+
+
+def _check_known(wanted: Iterable[str], known: Collection[str], name: str | None) -> None:
+    """Raises UsageError where a parameter is one that nothing has."""
+    for field in wanted:
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=3)
+            there = ", ".join(sorted({*known} - {"name", "stagedml"}))
+            hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {there}"
+            of_name = "" if name is None else f" of a stage {name!r}"
+            raise UsageError(f"find: nothing{of_name} in the store has a parameter {field!r}; {hint}")
 
 
 def _is_equal(value: object, wanted: object) -> bool:
@@ -204,42 +227,59 @@ def find(name: str | Stage[..., Any] | None = None, **parameters: Any) -> list[R
     Args:
         name: of the stage, as a shell matches names; or a stage, for all names that it can have; default any.
         parameters: fields of the config and their values; an input is given by its derivation.
+
+    Raises:
+        UsageError: no stage of that name has such a parameter.
     """
     from stagedml.authoring.pylightnix import RRef
     from stagedml.authoring.stage import Stage
 
+    known: Collection[str] = ()
     if isinstance(name, Stage):
+        known = (*name.checks, *name.outputs)
         name = _FILLED_IN.sub("*", name.name_template)
     given: object = name  # whoever checks no types passes other things, too
     if given is not None and not isinstance(given, str):
         raise UsageError(f"find({given!r}): give the name of a stage, such as 'bert-*', or what is decorated by @stage")
-    return [RRef(rref) for rref in matching(_current_store(), name, parameters)]
+    return [RRef(rref) for rref in matching(_current_store(), name, parameters, known)]
 
 
-def du(*rrefs: str) -> Usage:
+def du(*refs: str) -> Usage:
     """How much space these realizations of the current store take; default all, and what lies beside them.
+
+    Args:
+        refs: as on the command line; a stage's name, also with `*` and `?`, stands for all of that name.
 
     Raises:
         NotInStore: one of them is not there.
+        UsageError: one of them says too little.
     """
-    return usage(_current_store(), [parse_rref(rref) for rref in rrefs] or None)
+    store = _current_store()
+    return usage(store, find_all(store, refs) or None)
 
 
 def diff(old: str, new: str) -> Comparison:
     """What differs between two realizations in the current store: config, code, packages, inputs, metrics and files.
 
+        diff("bert-finetune-mrpc~1", "bert-finetune-mrpc@best")
+
+    Args:
+        old, new: as on the command line: references, starts of hashes, names of stages.
+
     Raises:
         NotInStore: one of them is not there.
+        UsageError: one of them says too little.
     """
-    return compare(_current_store(), parse_rref(old), parse_rref(new))
+    store = _current_store()
+    return compare(store, find_one(store, old), find_one(store, new))
 
 
 def shell(of: str | Build | None = None) -> int:
     """Open the user's shell in a folder, and wait until it is left; returns its exit code.
 
     Args:
-        of: a realization or a derivation in the current store; a build that was taken over with `repl_realize`;
-            default the folder of all.
+        of: a realization in the current store, as on the command line; a derivation; a build that was taken over with
+            `repl_realize`; default the folder of all.
 
     Raises:
         NotInStore: it is not there.
@@ -253,9 +293,11 @@ def shell(of: str | Build | None = None) -> int:
     elif isinstance(of, Build):
         folder = of.outpath
     else:
-        folder = folder_of(_current_store(), _parsed(of))
-        if is_rref(of):
-            environment["STAGEDML_RREF"] = of
+        store = _current_store()
+        ref = parse_dref(of) if is_dref(of) else find_one(store, of)
+        folder = folder_of(store, ref)
+        if isinstance(ref, RealizationRef):
+            environment["STAGEDML_RREF"] = str(ref)
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(f"a shell needs a terminal, and here is none; open one, and there: cd {folder}")
     return run_in(folder, environment, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stagedml.settings import VARIABLES, read_settings
@@ -16,7 +16,7 @@ class SettingView:
     Attributes:
         name: what it is called.
         value: as text.
-        source: the environment variable that says so; `--root`; or `default`.
+        source: the environment variable that says so; `--root`; or `default`, and which variables are empty.
         variables: the environment variables that can say it, the first one that is set being asked.
         meaning: what it is for.
     """
@@ -40,9 +40,19 @@ def settings_in_use(root: str | None = None, environment: Mapping[str, str] | No
     found = []
     for name, (variables, meaning) in VARIABLES.items():
         value = getattr(settings, name)
-        source = next((variable for variable in variables if env.get(variable)), "default")
+        source = next((variable for variable in variables if env.get(variable)), _default(variables, env))
         if root is not None and name in ("root", "storage", "tmp", "experiments"):
             source = "--root"
         text = "; ".join(value) if isinstance(value, tuple) else str(int(value) if isinstance(value, bool) else value)
         found.append(SettingView(name, text, source, variables, meaning))
     return tuple(found)
+
+
+def _default(variables: Iterable[str], env: Mapping[str, str]) -> str:
+    empty = empty_among(variables, env)
+    return f"default; {' and '.join(empty)} empty" if empty else "default"
+
+
+def empty_among(variables: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """The variables that are set to nothing, and so count as not set."""
+    return [variable for variable in variables if environment.get(variable) == ""]

@@ -20,8 +20,9 @@ from stagedml.core import words
 from stagedml.engine.apart import gpus_here, memory_of_machine
 from stagedml.errors import StagedmlError
 from stagedml.inspection import logs
+from stagedml.inspection.configuration import empty_among
 from stagedml.remotes.mirrors import parse_mirrors
-from stagedml.settings import Settings, read_settings
+from stagedml.settings import VARIABLES, Settings, read_settings
 from stagedml.store import roots
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import Store
@@ -57,7 +58,7 @@ def diagnose(root: str | None = None) -> tuple[Diagnosis, ...]:
         settings = read_settings(root=root)
     except StagedmlError as error:
         return (*found, Diagnosis("settings", PROBLEM, str(error), "`stagedml config` tells where each comes from"))
-    found += _mirrors(settings)
+    found += [*_empty(), *_mirrors(settings)]
     try:
         store = Store.open(settings, create=False)
     except StagedmlError as error:
@@ -102,6 +103,13 @@ def _gpus() -> Diagnosis:
         remedy = "install the driver's tools: without them nobody knows what a build used of a GPU"
         return Diagnosis("gpus", WARNING, f"{words.count(len(gpus), 'GPU')}, and no nvidia-smi on PATH", remedy)
     return Diagnosis("gpus", FINE, f"{words.count(len(gpus), 'GPU')} for builds here")
+
+
+def _empty() -> Iterator[Diagnosis]:
+    every = [variable for variables, _ in VARIABLES.values() for variable in variables]
+    if empty := empty_among(every, os.environ):
+        told = f"set to nothing, which counts as not set: {', '.join(empty)}"
+        yield Diagnosis("settings", WARNING, told, f"unset {' '.join(empty)}")
 
 
 def _mirrors(settings: Settings) -> Iterator[Diagnosis]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from stagedml.errors import UsageError
@@ -20,9 +21,14 @@ class LibraryMissing(UsageError):
 
 
 def imported(module: str, purpose: str, extra: str = "plot") -> Any:
-    """A module of a library that an extra brings. Raises LibraryMissing."""
+    """A module of a library that an extra brings. Raises LibraryMissing.
+
+    What it warns of while it is imported, such as which protobuf it was made with, nobody here can act upon.
+    """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:

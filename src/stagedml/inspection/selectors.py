@@ -70,6 +70,9 @@ def find(store: Store, text: str) -> RealizationRef:
         AmbiguousReference: there are several.
         UsageError: it says too little.
     """
+    given: object = text  # whoever checks no types passes other things, too
+    if not isinstance(given, str):
+        raise UsageError(f"{given!r} is no realization; give a reference, the start of its hash, or a stage's name")
     if is_rref(text):
         ref = parse_rref(text)
         store.path(ref)
@@ -89,7 +92,7 @@ def find_all(store: Store, texts: Iterable[str]) -> list[RealizationRef]:
     everything = [ref for derivation in store.derivations() for ref in store.realizations(derivation)]
     found: dict[RealizationRef, None] = {}
     for text in texts:
-        if set("*?[") & set(text) and not os.path.lexists(text):
+        if set("*?[") & set(str(text)) and not os.path.lexists(text):
             matching = [ref for ref in everything if fnmatch.fnmatchcase(ref.name, text)]
             if not matching:
                 raise _nothing(store, text)

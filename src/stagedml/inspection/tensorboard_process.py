@@ -29,6 +29,7 @@ def main(folder: str, host: str, port: int, load_every_s: int, parent: int) -> N
     """
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it takes TensorFlow where there is one
         from tensorboard import default, program
 
         server = program.TensorBoard(plugins=default.get_plugins())

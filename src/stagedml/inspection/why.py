@@ -10,15 +10,18 @@ from stagedml.core import config as configs
 from stagedml.core import differences, words
 from stagedml.core.plan import PlanStep, Verdict
 from stagedml.core.reasons import Cause, Reason
-from stagedml.core.refs import RealizationRef, dref_of, is_dref, is_rref, parse_dref, parse_rref
+from stagedml.core.refs import RealizationRef, dref_of, is_dref, parse_dref, parse_rref
 from stagedml.engine.console import told
 from stagedml.engine.events import Observer
 from stagedml.engine.realize import Target, prepare
 from stagedml.errors import UsageError
 from stagedml.inspection.listing import hash_of
+from stagedml.inspection.selectors import find
 from stagedml.store import blessings
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import Store
+
+LONGEST_NAME = 40  #: of a stage, where there is little room
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,12 @@ class Event:
     seconds: float | None = None
     source: str = ""
 
+    @property
+    def takes(self) -> str:
+        """About how long it would take, in words; "" of what is made, and where nothing tells."""
+        is_ahead = self.when is None and self.seconds is not None
+        return f"~{words.span(self.seconds)}" if is_ahead else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Why:
@@ -63,7 +72,21 @@ class Why:
             (event.verdict, event.name, hash_of(event.ref)[:6], ", ".join(map(told, event.reasons)))
             for event in self.events
         ]
-        return "\n".join(words.table(("", "STAGE", "HASH", "WHY"), rows))
+        return "\n".join([*words.table(("", "STAGE", "HASH", "WHY"), rows), *self.since()])
+
+    def since(self) -> list[str]:
+        """What the target was adopted from, and what the reasons compare it with, in a line each."""
+        target = self.events[-1]
+        lines = [f"adopted from {brief(target.source)}"] if target.source else []
+        if target.since and target.since != target.source:
+            lines.append(f"compared with {brief(target.since)}")
+        return lines
+
+
+def brief(rref: str) -> str:
+    """A realization by its name and what `show` and `diff` take for it."""
+    ref = parse_rref(rref)
+    return f"{words.shortened(ref.name, LONGEST_NAME)} {ref.rhash[:12]}"
 
 
 def why(of: str | Target[Any], store: Store | None = None) -> Why:
@@ -73,19 +96,20 @@ def why(of: str | Target[Any], store: Store | None = None) -> Why:
     built.
 
     Args:
-        of: a realization, or a closure.
+        of: a realization, as on the command line; or a closure.
         store: where the realization is; default the current store.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or says too little.
         NotInStore: there is no such realization.
     """
     if isinstance(of, str):
-        if not is_rref(of):
+        if is_dref(of):
             raise UsageError(f"why: {of!r} is no realization; pass one, or what `instantiate(stage, ...)` returned")
         from stagedml.authoring.session import current_store
 
-        return _why_built(store or current_store(), parse_rref(of))
+        there = store or current_store()
+        return _why_built(there, find(there, of))
     return _why_planned(of)
 
 

@@ -16,8 +16,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.lens import ACCESSORS, Lens, mklens
-from stagedml.authoring.stage import Stage
-from stagedml.engine.catalogue import is_stage, parameter_names, stage_named, stages_of
+from stagedml.engine.catalogue import parameter_names, stage_named, stages_of, stages_of_session
 from stagedml.errors import StagedmlError
 from stagedml.settings import read_settings
 
@@ -75,14 +74,8 @@ def _fields(value: object) -> Iterable[str]:
 
 def _stages(names: Mapping[str, Any]) -> list[str]:
     """The stages of the session and of the catalogue, and what is composed of them and named so."""
-    catalogue = stages_of(read_settings().catalogue)
-    return sorted(
-        name
-        for name, value in {**catalogue, **names}.items()
-        if isinstance(value, Stage) or (name.startswith("all_") and is_stage(value))
-    )
+    return sorted(stages_of_session({**stages_of(read_settings().catalogue), **names}))
 
 
 def _parameters(names: Mapping[str, Any], stage: str) -> list[str]:
-    function = names[stage] if is_stage(names.get(stage)) else stage_named(stage, read_settings().catalogue)
-    return parameter_names(function)
+    return parameter_names(stage_named(stage, read_settings().catalogue, names))

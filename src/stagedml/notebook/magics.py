@@ -17,11 +17,12 @@ from IPython.core.magic import no_var_expand
 
 from stagedml.authoring.instantiate import Instantiated
 from stagedml.authoring.session import current_store
+from stagedml.core import words
 from stagedml.core.plan import Plan
 from stagedml.core.refs import is_dref, is_rref
 from stagedml.engine.catalogue import declared, is_stage, knows_stage
 from stagedml.engine.realize import plan, realize_many
-from stagedml.errors import UsageError
+from stagedml.errors import StagedmlError, UsageError
 from stagedml.inspection.selectors import find
 from stagedml.inspection.why import Why, why
 from stagedml.settings import read_settings
@@ -50,7 +51,7 @@ class Magics:
 
         It gives the realization, or what `realize_many` gives where there are several.
         """
-        with _told_in_a_line():
+        with _told_plainly():
             given = _parser("realize").read(line)
             target = self._declared(given.stage, given.arguments)
             found = realize_many(target, jobs=given.jobs, force=given.force, offline=given.offline)
@@ -62,7 +63,7 @@ class Magics:
 
         %plan STAGE [ARGUMENT...] [--force]
         """
-        with _told_in_a_line():
+        with _told_plainly():
             given = _parser("plan").read(line)
             return plan(self._declared(given.stage, given.arguments), force=given.force)
 
@@ -76,7 +77,7 @@ class Magics:
         REF is a variable that holds a realization, or what `stagedml show` takes: a reference, the start of its hash,
         the name of a stage as `stagedml ls` shows it.
         """
-        with _told_in_a_line():
+        with _told_plainly():
             given = _parser("why").read(line)
             value = self._names.get(given.stage)
             text: str = value if isinstance(value, str) and is_rref(value) else given.stage
@@ -118,9 +119,17 @@ def _parser(name: str) -> _Parser:
 
 
 @contextlib.contextmanager
-def _told_in_a_line() -> Iterator[None]:
-    """Wrong usage, and what is not there, are told without a traceback, as IPython does for its own magics."""
+def _told_plainly() -> Iterator[None]:
+    """Errors are told without a traceback: wrong usage and what is not there as by IPython's own
+    magics, others by what they say.
+
+    A failed build says where in the builder it was; how the engine came there is nobody's concern.
+    """
     try:
         yield
     except (UsageError, NotInStore) as error:
-        raise SessionError(str(error)) from None
+        raise SessionError(words.printable_lines(str(error))) from None
+    except StagedmlError as error:
+        lines = words.printable_lines(f"{type(error).__name__}: {error}").splitlines()
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]  # IPython asks for it
+        raise

@@ -82,8 +82,8 @@ def plan_sum(plan: Plan) -> str:
 
 def of_why(found: Why) -> str:
     """Why something was built, or would be: causes first."""
-    lines = _first(words.table(("", "STAGE", "HASH", "WHEN", "WHY"), [event_row(event) for event in found.events]))
-    return "\n".join([*lines, *_first([blessed(event) for event in found.blessed])])
+    lines = words.table(("", "STAGE", "HASH", "WHEN", "TAKES", "WHY"), [event_row(event) for event in found.events])
+    return "\n".join([*_first(lines), *found.since(), *_first([blessed(event) for event in found.blessed])])
 
 
 def blessed(event: Event) -> str:
@@ -91,10 +91,10 @@ def blessed(event: Event) -> str:
     return f"rests on {event.name} {hash_of(event.ref)[:12]}, {because(event.reasons)}"
 
 
-def event_row(event: Event) -> tuple[str, str, str, str, str]:
-    """One event in a table: verdict, stage, hash, when, why."""
+def event_row(event: Event) -> tuple[str, str, str, str, str, str]:
+    """One event in a table: verdict, stage, hash, when, how long it would take, why."""
     when = words.ago(time.time() - event.when) if event.when is not None else ""
-    return event.verdict, cut(event.name, 40), hash_of(event.ref)[:6], when, because(event.reasons)
+    return event.verdict, cut(event.name, 40), hash_of(event.ref)[:6], when, event.takes, because(event.reasons)
 
 
 def because(reasons: Sequence[Reason]) -> str:

@@ -348,11 +348,12 @@ def of_why(found: Why) -> Markup:
     """Why something was built: a table of events, causes first."""
 
     def row(event: Event) -> tuple[object, ...]:
-        verdict, name, hash_, when, why = texts.event_row(event)
-        return element("strong", verdict), name, code(hash_), when, why
+        verdict, name, hash_, when, takes, why = texts.event_row(event)
+        return element("strong", verdict), name, code(hash_), when, takes, why
 
     blessed = table(("",), found.blessed, lambda event: (texts.blessed(event),))
-    return joined((table(("", "stage", "hash", "when", "why"), found.events, row), blessed))
+    events = table(("", "stage", "hash", "when", "takes about", "why"), found.events, row)
+    return joined((events, *(element("div", line) for line in found.since()), blessed))
 
 
 @_careful

@@ -160,7 +160,7 @@ class Store:
         if not create and not layout.storage.is_dir():
             raise StoreUnusable(
                 str(layout.storage),
-                "there is no such folder; `stagedml realize`, or `store_initialize()` in Python, makes one",
+                "there is no such folder; `stagedml init`, or `store_initialize()` in Python, makes one",
             )
         if not create and not layout.side.is_dir():
             return  # filled by Pylightnix alone; reading needs nothing of ours

@@ -7,11 +7,14 @@ so that links elsewhere can be kept track of: `auto/` below the experiments fold
 Links that lead nowhere, or elsewhere, are nobody's business. A folder that cannot be read is, since it may hold links.
 The store remembers each experiments folder that it was opened with, so that who collects with other settings sees the
 links of all.
+
+A link that is made here leads to the folder of a realization. Only such a one is replaced, and what it kept is logged.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +29,9 @@ from stagedml.store import atomic
 from stagedml.store.layout import Layout
 from stagedml.store.objects import Store
 
-_AUTO = "auto"
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"  #: the folder of links to links elsewhere
 _TEMPORARY = ".tmp"
 _LONGEST_NAME_BYTES = 240  # and a few more while it is made
 
@@ -169,7 +174,7 @@ def _below(path: str, storages: Iterable[str]) -> list[str] | None:
 
 
 def add_link(store: Store, place: str, ref: RealizationRef) -> Path:
-    """Link to a realization, and so keep it. A link that is there already is replaced, anything else is not.
+    """Link to a realization, and so keep it. A link to a realization that is there already is replaced.
 
     Args:
         store: where the realization is.
@@ -189,12 +194,27 @@ def add_link(store: Store, place: str, ref: RealizationRef) -> Path:
     path = place_of(store, place)
     with store.changing():
         target = store.path(ref)
+        before = _made_for(path)
         with store.own_errors():
             _symlink(target, path)
             if _is_elsewhere(layout, path):
                 _symlink(path, _auto_link(layout, path))
             store.remember_experiments()
+    if before not in (None, ref):
+        logger.warning("%s kept %s until now", path, before)
     return path
+
+
+def _made_for(link: Path) -> RealizationRef | None:
+    """The realization that a link was made for, though it may be gone, or in another store; None of anything else."""
+    try:
+        folder, rhash = os.readlink(link).split("/")[-2:]
+    except (OSError, ValueError):
+        return None
+    derivation = parse_folder(folder)
+    if derivation is None or not is_rhash(rhash):
+        return None
+    return RealizationRef(rhash, derivation.dhash, derivation.name)
 
 
 def _is_elsewhere(layout: Layout, path: Path) -> bool:
@@ -204,7 +224,7 @@ def _is_elsewhere(layout: Layout, path: Path) -> bool:
 
 
 def _auto_link(layout: Layout, path: Path) -> Path:
-    return layout.experiments / _AUTO / f"{path.name[:200]}-{blake3(os.fsencode(path)).hexdigest()[:16]}"
+    return layout.experiments / AUTO / f"{path.name[:200]}-{blake3(os.fsencode(path)).hexdigest()[:16]}"
 
 
 def as_place(link: object) -> str:
@@ -228,8 +248,9 @@ def place_of(store: Store, place: str) -> Path:
         raise CannotLink(str(path), f"a name of more than {_LONGEST_NAME_BYTES} bytes; choose a shorter one")
     if path.name.endswith(_TEMPORARY):
         raise CannotLink(str(path), f"names that end in {_TEMPORARY} are for links that are being made")
-    if os.path.lexists(path) and not path.is_symlink():
-        raise CannotLink(str(path), "something that is no link is there; choose another name, or move it away")
+    if os.path.lexists(path) and _made_for(path) is None:
+        what = f"a link to {os.readlink(path)}" if path.is_symlink() else "something that is no link"
+        raise CannotLink(str(path), f"{what} is there; choose another name, or move it away")
     return path
 
 
