@@ -124,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except Terminated:
         _end_programs()
-        _complain("terminated; what was finished is kept, the same command goes on from there")
+        _stopped(arguments.verb, "terminated")
         return EXIT_TERMINATED
     except KeyboardInterrupt:
         _end_programs()
-        _complain("interrupted; what was finished is kept, the same command goes on from there")
+        _stopped(arguments.verb, "interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _silence()
@@ -144,6 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(text: str) -> None:
     print(f"{styled('stagedml:', 'red', sys.stderr)} {text}", file=sys.stderr)
+
+
+def _stopped(verb: str, how: str) -> None:
+    if verb != "log":  # this is how following ends
+        _complain(f"{how}; what was finished is kept, the same command goes on from there")
 
 
 def _end_programs() -> None:

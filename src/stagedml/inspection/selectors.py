@@ -26,7 +26,7 @@ from pathlib import Path
 
 from stagedml.core.refs import RealizationRef, is_dref, is_rhash, is_rref, parse_dref, parse_folder, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection.metrics import METRICS_FILE, metrics_in
+from stagedml.inspection.metrics import METRICS_FILE, metrics_in, names
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import NotInStore, Store
 
@@ -200,4 +200,4 @@ def _chosen(store: Store, text: str, refs: list[RealizationRef], choice: re.Matc
 
 
 def _told(metrics: Sequence[str]) -> str:
-    return f"there are: {', '.join(metrics)}" if metrics else "there are none"
+    return f"there are: {', '.join(names(metrics))}" if metrics else "there are none"
