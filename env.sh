@@ -53,7 +53,7 @@ runjupyter [ARG...]             JupyterLab on a free port of this machine; print
 runtensorboard [SELECTOR|DIR]   TensorBoard on the logs of realizations, or of a folder
 runtests [ARG...]               pytest without the slow tests; arguments go to pytest
 typecheck                       mypy --strict, as `make test` does it
-stagedml_gc [ARG...]            stagedml gc: what nothing keeps; --delete deletes it
+stagedml_gc [ARG...]            lists what nothing keeps, as stagedml gc; --delete deletes it
 buildtf [cpu|cuda]              build TensorFlow from the pinned source (hours; docs/how-to/dev-shell.md)
 installtf [cpu|cuda]            install what buildtf built into the environment
 envhelp                         this list

@@ -40,7 +40,7 @@ def test_a_life_of_links_and_collections(run: Run, tmp_path: Path) -> None:
     link = tmp_path / "root" / "roots" / "exp" / "best"
     assert kept.split("-")[0].removeprefix("rref:") in os.readlink(link)
 
-    young = "some of them only because they are younger than 24.0 h"
+    young = "some are kept only because they are younger than 24.0 h"
     assert run("gc").stdout == f"no realizations would go; 4 realizations kept\n{young}\n"
     planned = run("gc", "--grace", "0")
     assert planned.returncode == 0

@@ -138,6 +138,35 @@ def test_plot_writes_results_to_a_file_and_says_where(
     assert out.startswith("<svg ")
 
 
+@pytest.mark.parametrize("how", [["--results"], ["--by", "rate"]])
+def test_plot_of_results_leaves_out_histories_and_says_so(
+    capsys: pytest.CaptureFixture[str], root: str, how: list[str]
+) -> None:
+    for rate in (1, 2):
+        assert run(capsys, "realize", "--root", root, "cli.failing:lasting", f"rate={rate}")[0] == 0
+    code, out, err = run(capsys, "plot", "--root", root, "lasting", *how)
+    assert code == 0
+    assert ">accuracy<" in out
+    assert "history" not in out
+    assert err == (
+        "not drawn: f1, history.loss; `stagedml plot` without --results and --by draws histories, "
+        "--metric NAME draws one, --json has all numbers\n"
+    )
+    code, out, err = run(capsys, "plot", "--root", root, "lasting", *how, "--metric", "history.loss[39]")
+    assert (code, err) == (0, "")
+    assert ">history.loss[39]<" in out
+    code, _, err = run(capsys, "plot", "--root", root, "lasting", *how, "--metric", "loss")
+    assert code == EXIT_USAGE
+    assert "has accuracy, f1[...], history.loss[...]" in err
+
+
+def test_plot_of_histories_alone_says_what_to_do(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    assert run(capsys, "realize", "--root", root, "cli.failing:lasting", "only_history=true")[0] == 0
+    code, _, err = run(capsys, "plot", "--root", root, "lasting", "--results")
+    assert code == EXIT_USAGE
+    assert "have only lists in common: history.loss; `plot_curves` draws histories" in err
+
+
 def test_plot_draws_the_log_of_a_training_that_runs(
     capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path
 ) -> None:

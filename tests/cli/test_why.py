@@ -209,6 +209,38 @@ def test_diff_prints_what_differs_and_nothing_else(capsys: pytest.CaptureFixture
     assert any(line.split()[0] == "accuracy" for line in lines[6:])
 
 
+def test_what_was_forced_is_compared_with_what_was_there_before(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    first = made(capsys, root, "cli.failing:lasting", "rate=1")
+    rref = made(capsys, root, "cli.failing:lasting", "rate=2")
+    assert made(capsys, root, "cli.failing:lasting", "rate=2", "--force") == rref
+    code, out, err = run(capsys, "why", "--root", root, rref)
+    assert (code, err) == (0, "")
+    _, built, again, compared = out.splitlines()
+    assert built.split()[:3] == again.split()[:3] == ["built", "lasting", rref[5:11]]
+    assert built.endswith("rate 1.0 -> 2.0")
+    assert again.endswith("forced, the same bytes again")
+    assert compared == f"compared with lasting {first[5:17]}"
+
+
+def test_of_histories_how_they_end_is_shown(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    refs = [made(capsys, root, "cli.failing:lasting", f"rate={rate}", f"epochs={n}") for rate, n in ((1, 40), (2, 50))]
+    out = run(capsys, "show", "--root", root, refs[0])[1]
+    assert "  f1: 0.25, 0.125\n  history.loss: 40 values, last 0.025\n" in out
+    assert "  ... of long lists the last number; `stagedml plot` draws histories, --json has all\n" in out
+    assert "[" not in out
+    out = run(capsys, "diff", "--root", root, *refs)[1]
+    metrics = out.partition("metrics\n")[2].partition("\n\n")[0]
+    assert [line.split() for line in metrics.splitlines()[:-1]] == [
+        ["accuracy", "0.5", "->", "1.0"],
+        ["f1[0]", "0.25", "->", "0.5"],
+        ["f1[1]", "0.125", "->", "0.25"],
+        ["history.loss,", "last", "0.025", "->", "0.04"],
+    ]
+    assert "last number" in metrics.splitlines()[-1]
+    found = json.loads(run(capsys, "diff", "--root", root, "--json", *refs)[1])
+    assert len(found["metrics"]) == 53
+
+
 def test_diff_of_one_and_the_same_says_so(capsys: pytest.CaptureFixture[str], root: str) -> None:
     rref = made(capsys, root, TEXT)
     assert run(capsys, "diff", "--root", root, rref, "text") == (0, f"- {rref}\n+ {rref}\none and the same\n", "")

@@ -158,7 +158,7 @@ def test_a_builder_that_writes_to_its_input_fails_and_the_input_is_mended(store:
     [
         ("speechless", "Speechless: (its text cannot be had: RuntimeError)"),
         ("surrogate", "ValueError: a\\udc80b"),
-        ("no error", "NoError: "),
+        ("no error", "NoError"),
         ("long", "ValueError: xxxx"),
     ],
 )

@@ -492,7 +492,11 @@ def test_a_missing_instance_is_named(store: Store) -> None:
 def test_what_was_forced_says_so(store: Store) -> None:
     rref = realize(instantiate(toys.all_counted))
     assert realize(instantiate(toys.all_counted), force=True) == rref
-    assert events(why(rref)) == [("count", "built", Cause.FORCED, "forced")]
+    assert events(why(rref)) == [
+        ("count", "built", Cause.FIRST_BUILD, "first build"),
+        ("count", "built", Cause.FORCED, "forced"),
+    ]
+    assert [event.again for event in why(rref).events] == [False, True]
     assert events(why(instantiate(toys.all_counted))) == events(why(rref))
 
 
@@ -501,7 +505,7 @@ def test_a_forced_stage_upstream_whose_outcome_is_the_same_is_no_reason_below(st
     said = why(rref)
     realize(instantiate(toys.all_counted), force=["text"])
     assert why(rref) == said
-    assert whole(why(mklens(rref).source.source.rref)) == [("text", Cause.FORCED)]
+    assert whole(why(mklens(rref).source.source.rref)) == [("text", Cause.FIRST_BUILD), ("text", Cause.FORCED)]
 
 
 def test_what_came_out_otherwise_when_forced_is_named_with_what_rests_on_it(store: Store, tmp_path: Path) -> None:

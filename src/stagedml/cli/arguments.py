@@ -200,11 +200,14 @@ def _looking(verbs: _Verbs) -> None:
     sub = verbs.add(
         "log",
         "say what a build printed, or what happened in the last run",
-        "Of a stage whose last build failed or still runs, that build is meant.",
+        "Of a stage whose last build failed or still runs, that build is meant. Without --jobs, `realize` builds in "
+        "the session's process, and what is printed there is not kept.",
     )
     sub.add_argument("ref", nargs="?", metavar="REF", help="as of show; default the last run")
-    sub.add_argument("-f", "--follow", action="store_true", help="go on while it runs")
-    sub.add_argument("--runs", action="store_true", help="list the runs there were")
+    sub.add_argument(
+        "-f", "--follow", action="store_true", help="go on while it runs, or begins; of REF, its newest build"
+    )
+    sub.add_argument("--runs", action="store_true", help="list the runs there were, or those that were to build REF")
     sub = verbs.add(
         "shell",
         "open a shell in a realization's folder, or run a command there",

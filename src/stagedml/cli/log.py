@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stagedml.cli.output import show, styled, table
 from stagedml.core import words
@@ -17,7 +18,7 @@ from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.journal import events_of
 from stagedml.errors import UsageError
 from stagedml.inspection import logs
-from stagedml.inspection.logs import BuildLog, RunLog
+from stagedml.inspection.logs import BuildLog, RunLog, RunningBuild, RunningBuilds
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
 
@@ -30,12 +31,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.follow and (arguments.json or arguments.runs):
         raise UsageError("-f follows what one build or run tells, as text")
     if arguments.runs:
-        show(arguments, tuple(logs.runs(store)), _runs_lines)
+        _runs(arguments, store)
     elif arguments.ref is None:
         _run(arguments, logs.last_run(store))
+    elif arguments.follow:
+        _ended_build(_followed(store, arguments.ref))
     else:
-        _build(arguments, store, logs.log_of(store, arguments.ref))
+        log = logs.log_of(store, arguments.ref)
+        show(arguments, log, _build_lines)
+        if not arguments.json:
+            _ended_build(log)
     return 0
+
+
+def _runs(arguments: argparse.Namespace, store: Store) -> None:
+    found = tuple(logs.runs(store, arguments.ref))
+    show(arguments, found, _runs_lines)
+    if not found and not arguments.json:
+        what = "nothing was built" if arguments.ref is None else f"no run was to build {arguments.ref}"
+        print(f"{what} in {store.layout.storage} yet; `stagedml realize STAGE` builds", file=sys.stderr)
 
 
 def _runs_lines(runs: tuple[RunLog, ...]) -> Iterator[str]:
@@ -103,50 +117,68 @@ def _told(event: Mapping[str, Any]) -> str:
 # -- a build ----------------------------------------------------------------------------------------------------------
 
 
-def _build(arguments: argparse.Namespace, store: Store, log: BuildLog) -> None:
-    show(arguments, log, partial(_build_lines, is_followed=arguments.follow))
-    if arguments.json:
-        return
-    if arguments.follow and log.state == logs.RUNNING:
-        log = _followed(store, log)
-    if not log.path:
-        print("it ran in the session's process, which got what it printed", file=sys.stderr)
+def _build_lines(log: BuildLog) -> Iterator[str]:
+    if log.path:
+        yield from Path(log.path).read_text(encoding="utf-8", errors="replace").splitlines()
+    else:
+        yield from filter(None, map(event_line, log.events))
+
+
+def _ended_build(log: BuildLog) -> None:
+    """Say, beside what a build told, what is not there, and how it ended if not well."""
+    if log.note:
+        print(log.note, file=sys.stderr)
     if log.state not in ("built", "adopted"):
         print(f"this build {_ended(log.state)}", file=sys.stderr)
 
 
-def _build_lines(log: BuildLog, *, is_followed: bool) -> Iterator[str]:
-    if not log.path:
-        yield from filter(None, map(event_line, log.events))
-    elif not (is_followed and log.state == logs.RUNNING):
-        yield from Path(log.path).read_text(encoding="utf-8", errors="replace").splitlines()
+def _followed(store: Store, ref: str) -> BuildLog:
+    """Print what the build that goes on tells until it is over, or, where none does, what the last one told."""
+    build = _awaited(store, ref)
+    with contextlib.ExitStack() as stack:
+        printed = None
+        if build is not None and build.log:
+            # One descriptor for all of it: the file moves when the build is published.
+            try:
+                printed = stack.enter_context(open(build.log, "rb"))
+            except FileNotFoundError:  # as just now
+                build = None
+        if build is None:
+            log = logs.log_of(store, ref)
+            for line in _build_lines(log):
+                print(line)
+            return log
+        seen = 0
+        while True:
+            log = logs.told_by(store, build)  # before the rest is read, which is all of it if the build is over
+            if printed is not None:
+                _copy(printed)
+            else:
+                for event in log.events[seen:]:
+                    _say(event_line(event))
+                seen = len(log.events)
+            if log.state != logs.RUNNING:
+                return log
+            time.sleep(_LOOK_EVERY_S)
 
 
-def _followed(store: Store, log: BuildLog) -> BuildLog:
-    """Print what a build prints until it is over; returns how it is then."""
-    seen, now = 0, log
-    while True:
-        if now.path:
-            seen = _copied(now.path, seen)
-        else:
-            for event in now.events[seen:]:
-                _say(event_line(event))
-            seen = len(now.events)
-        if now.state != logs.RUNNING:
-            return now
+def _awaited(store: Store, ref: str) -> RunningBuild | None:
+    """The build that goes on, once it has begun if a run has it ahead; None where there is none."""
+    builds = RunningBuilds(store)
+    is_told = False
+    while (build := logs.running_build(store, builds, ref)) is None and logs.meant(store, ref, builds.ahead()):
+        if not is_told:
+            print(f"{ref} is yet to be built; waiting", file=sys.stderr)
+            is_told = True
         time.sleep(_LOOK_EVERY_S)
-        now = logs.log_of(store, log.ref)
+    return build
 
 
-def _copied(path: str, start: int) -> int:
-    """Print a file from some byte on; returns where it ends."""
-    with open(path, "rb") as file:
-        file.seek(start)
-        text = file.read()
+def _copy(file: IO[bytes]) -> None:
+    """Print what there is more of a file."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(text)
+    shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
-    return start + len(text)
 
 
 def _ended(state: str) -> str:

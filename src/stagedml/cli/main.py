@@ -130,11 +130,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except Terminated:
         _end_programs()
-        complain("terminated; what was finished is kept, the same command goes on from there")
+        _stopped(arguments.verb, "terminated")
         return EXIT_TERMINATED
     except KeyboardInterrupt:
         _end_programs()
-        complain("interrupted; what was finished is kept, the same command goes on from there")
+        _stopped(arguments.verb, "interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _silence()
@@ -156,6 +156,11 @@ def _verb_in(argv: Sequence[str]) -> str:
             return word
         is_value = word == "--root"
     return ""
+
+
+def _stopped(verb: str, how: str) -> None:
+    if verb != "log":  # this is how following ends
+        complain(f"{how}; what was finished is kept, the same command goes on from there")
 
 
 def _end_programs() -> None:

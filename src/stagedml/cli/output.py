@@ -63,6 +63,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [styled(lines[0], "bold"), *lines[1:]] if lines else []
 
 
+def how_to_see(lists: Iterable[str]) -> str:
+    """What shows all numbers of lists, as of `metrics.list_of`, that were cut."""
+    curves = "`stagedml plot` draws histories, " if any(name.startswith("history.") for name in lists) else ""
+    return f"{curves}--json has all"
+
+
 def width() -> int | None:
     """How many characters of a line standard output shows; None where it is no terminal, and shows all."""
     if not _is_terminal(sys.stdout):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from stagedml.cli.output import show, width, with_verdict
 from stagedml.cli.subject import subject
+from stagedml.core import words
 from stagedml.core.refs import is_rref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection.curves import curves
@@ -62,6 +63,10 @@ def run_plot(arguments: argparse.Namespace) -> int:
         if output is None:
             return 0
     plot = _plot(store, of, arguments, is_compared=is_compared)
+    if plot.left_out:
+        lists = "`stagedml plot` without --results and --by draws histories, " if is_compared else ""
+        told = f"not drawn: {', '.join(plot.left_out)}; {lists}--metric NAME draws one, --json has all numbers"
+        print(words.printable(told), file=sys.stderr)
     if output is None:
         sys.stdout.write(plot.svg())
         return 0

@@ -8,8 +8,8 @@ import shlex
 import sys
 
 from stagedml.authoring.session import current_store, store_initialize
-from stagedml.engine.journal import past_runs
 from stagedml.errors import UsageError
+from stagedml.inspection import logs
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,14 +17,18 @@ def run(arguments: argparse.Namespace) -> int:
     from stagedml.cli.main import main
 
     store_initialize(arguments.root)
-    last = next((run for run in past_runs(current_store().layout) if run.how != "done"), None)
+    runs = [run for run in logs.runs(current_store()) if run.state != "done"]
+    last = next((run for run in runs if run.state != logs.RUNNING), None)
     if last is None:
-        raise UsageError("there is no run here that failed, was interrupted or was killed")
+        problem = "there is no run here that failed, was interrupted or was killed"
+        if runs:
+            problem += f"; one still goes on, and `stagedml log -f` follows it: {shlex.join(runs[0].command)}"
+        raise UsageError(problem)
     words = last.command
     if words[:1] != ("stagedml",):
         spelt = shlex.join(words)
         raise UsageError(f"the last run that did not end well was no command of stagedml's; run it again: {spelt}")
-    told = "failed" if last.how == "failed" else "was interrupted" if last.how else "was killed, or still goes on"
+    told = last.state if last.state == "failed" else f"was {last.state}"
     sys.stderr.write(f"in {last.folder}, it {told}: {shlex.join(words)}\n")
     os.chdir(last.folder)
     root = [] if "--root" in words or arguments.root is None else ["--root", arguments.root]

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stagedml.cli.output import show, styled
+from stagedml.cli.output import how_to_see, show, styled
 from stagedml.core import words
 from stagedml.core.config import is_ref_path
 from stagedml.core.refs import parse_dref
 from stagedml.engine.console import told
 from stagedml.inspection import views
+from stagedml.inspection.metrics import MOST_SHOWN, list_of
 from stagedml.inspection.selectors import find
 from stagedml.settings import read_settings
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
@@ -56,7 +57,7 @@ def _lines(view: views.RealizationView) -> Iterator[str]:
         (name, _text(value, view.dref)) for name, value in view.config.items() if name not in ("name", "stagedml")
     ]
     yield from _section("config", fields)
-    yield from _section("metrics", [(name, f"{value:.6g}") for name, value in view.metrics.items()])
+    yield from _metrics(view)
     yield styled("inputs" if view.inputs else "no inputs", "bold")
     for rrefs in view.inputs.values():
         yield from (f"  {rref}" for rref in rrefs)
@@ -83,6 +84,23 @@ def _build_lines(build: BuildRecord) -> Iterator[str]:
         yield f"adopted   {_ago(build.published)} from {build.adopted}"
     if build.reasons:
         yield f"why       {', '.join(map(told, build.reasons))}"
+
+
+def _metrics(view: views.RealizationView) -> Iterator[str]:
+    """What was measured, each list in one line."""
+    measured: dict[str, list[str]] = {}
+    for name, value in view.metrics.items():
+        measured.setdefault(list_of(name) or name, []).append(f"{value:.6g}")
+    cut = [name for name, texts in measured.items() if len(texts) > MOST_SHOWN]
+    yield from _section(
+        "metrics",
+        [
+            (name, f"{len(texts):,} values, last {texts[-1]}" if name in cut else ", ".join(texts))
+            for name, texts in measured.items()
+        ],
+    )
+    if cut:
+        yield f"  ... of long lists the last number; {how_to_see(cut)}"
 
 
 def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:

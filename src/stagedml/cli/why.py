@@ -12,18 +12,19 @@ from itertools import zip_longest
 from typing import Any
 
 from stagedml.authoring.session import store_initialize
-from stagedml.cli.output import show, styled, width, with_verdict
+from stagedml.cli.output import how_to_see, show, styled, width, with_verdict
 from stagedml.cli.subject import subject
 from stagedml.core import differences, words
 from stagedml.core.reasons import Cause
 from stagedml.core.refs import dref_of
 from stagedml.engine.blessing import bless
 from stagedml.engine.catalogue import declared
-from stagedml.engine.console import from_here, told
+from stagedml.engine.console import from_here
 from stagedml.inspection import compare
 from stagedml.inspection.answers import Blessed
 from stagedml.inspection.compare import Changed, Comparison
 from stagedml.inspection.listing import hash_of
+from stagedml.inspection.metrics import MOST_SHOWN, list_of
 from stagedml.inspection.selectors import find
 from stagedml.inspection.why import LONGEST_NAME, Event, Why, brief, why
 from stagedml.settings import read_settings
@@ -111,7 +112,7 @@ def _ends(blocks: list[list[str]]) -> tuple[list[list[str]], list[list[str]]]:
 
 def _wrapped(event: Event, room: int) -> list[str]:
     """The reasons of an event, as lines of limited length."""
-    texts = [words.printable(told(reason)) for reason in event.reasons]
+    texts = [words.printable(reason) for reason in event.because]
     if not texts:
         return ["nothing is recorded of it"] if event.verdict in _PAST else [""]
     left_out = max(len(texts) - _MOST_REASONS, 0)
@@ -164,7 +165,7 @@ def diff_lines(found: Comparison) -> Iterator[str]:
         ]
         yield from words.table(("", "", "", "", ""), rows)[1:]
         yield from _left_out(found.inputs)
-    yield from _section("metrics", found.metrics, _json)
+    yield from _metrics(found.metrics)
     yield from _section("files (bytes)", found.files, "{:,}".format)
 
 
@@ -187,6 +188,28 @@ def _section(title: str, changes: Sequence[Changed], text_of: Callable[[Any], st
             rows.append((f"  {one.name}", before, "->", after))
         yield from words.table(("", "", "", ""), rows)[1:]
         yield from _left_out(changes)
+
+
+def _metrics(changes: Sequence[Changed]) -> Iterator[str]:
+    """The numbers that differ; of those in a long list, the last before and the last after."""
+    lists: dict[str, list[Changed]] = {}
+    for one in changes:
+        lists.setdefault(list_of(one.name) or one.name, []).append(one)
+    cut = [name for name, ones in lists.items() if len(ones) > MOST_SHOWN]
+    rows: list[Changed] = []
+    for name, ones in lists.items():
+        rows += [_last(name, ones)] if name in cut else ones
+    yield from _section("metrics", rows, _json)
+    if cut:
+        yield f"  ... of long lists the last number that differs; {how_to_see(cut)}"
+
+
+def _last(name: str, ones: Sequence[Changed]) -> Changed:
+    before, after = (
+        next((value for value in reversed(values) if value is not None), None)
+        for values in ([one.before for one in ones], [one.after for one in ones])
+    )
+    return Changed(f"{name}, last", before, after)
 
 
 def _left_out(changes: Sequence[object]) -> Iterator[str]:

@@ -123,6 +123,7 @@ def _perform_apart(
     relay = Relay(node.dref, setting)
     heard: dict[str, apart.Tell] = {"progress": relay.progress, "message": relay.message}
     with setting.outside(), _slot(setting, node) as gpus:
+        log.touch(0o644)  # who is told of the start finds it
         with setting.mutex:
             setting.observer.started(node.dref, task.instance, task.outpath)
         order = apart.order_for(text, log, node.resources, gpus)

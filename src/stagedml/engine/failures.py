@@ -43,7 +43,9 @@ def reason_of(error: BaseException) -> str:
     except Exception as other:  # of somebody's own class
         told = f"(its text cannot be had: {type(other).__name__})"
     told = told[:_LONGEST_REASON].encode("utf-8", "backslashreplace").decode()
-    return told if isinstance(error, StagedmlError) else f"{type(error).__name__}: {told}"
+    if isinstance(error, StagedmlError):
+        return told
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def users_traceback(error: BaseException) -> str:

@@ -23,7 +23,8 @@ from stagedml.core.plan import Plan, Verdict
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import reason_of
 from stagedml.engine.records import host_name, user_name
-from stagedml.store.layout import Layout
+from stagedml.errors import StagedmlError
+from stagedml.store.layout import BUILD_LOG, Layout
 
 _PROGRESS_EVERY_S = 10.0
 _command: ContextVar[Sequence[str] | None] = ContextVar("stagedml_command", default=None)
@@ -76,7 +77,9 @@ class Journal(Observer):
         self._note("waiting", dref=dref, owner=owner)
 
     def started(self, dref: str, instance: int, outpath: Path) -> None:
-        self._note("started", dref=dref, instance=instance, outpath=str(outpath))
+        log = outpath.with_name(BUILD_LOG)
+        kept = str(log) if log.is_file() else ""  # a builder in the session's process prints into none
+        self._note("started", dref=dref, instance=instance, outpath=str(outpath), log=kept)
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
         now = time.monotonic()
@@ -98,10 +101,11 @@ class Journal(Observer):
 
     def ended(self) -> None:
         error = sys.exc_info()[1]  # what ends the run, if it ends badly
-        how = "done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self._note(
-            "ended", how=how, **({"error": f"{type(error).__name__}: {reason_of(error)}"} if error is not None else {})
-        )
+        if error is None or isinstance(error, KeyboardInterrupt):
+            self._note("ended", how="done" if error is None else "interrupted")
+        else:
+            kind = f"{type(error).__name__}: " if isinstance(error, StagedmlError) else ""
+            self._note("ended", how="failed", error=f"{kind}{reason_of(error)}")
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -125,6 +129,7 @@ class PastRun:
         command: what was asked for, as of `sys.argv`.
         folder: where.
         how: `done`, `failed`, `interrupted`; "" of one that was killed or still goes on.
+        made: the derivations that it was to make.
     """
 
     path: str
@@ -132,6 +137,7 @@ class PastRun:
     command: tuple[str, ...]
     folder: str
     how: str
+    made: tuple[str, ...]
 
 
 def past_runs(layout: Layout) -> Iterator[PastRun]:
@@ -146,7 +152,8 @@ def past_runs(layout: Layout) -> Iterator[PastRun]:
         if lines and lines[0].get("event") == "began":
             first, last = lines[0], lines[-1]
             how = str(last.get("how", "")) if last.get("event") == "ended" else ""
-            yield PastRun(str(path), float(first["at"]), tuple(first["command"]), str(first["folder"]), how)
+            made = tuple(step["dref"] for line in lines if line.get("event") == "planned" for step in line["steps"])
+            yield PastRun(str(path), float(first["at"]), tuple(first["command"]), str(first["folder"]), how, made)
 
 
 def events_of(path: Path) -> Sequence[dict[str, Any]]:

@@ -82,13 +82,13 @@ class Garbage:
         if empty:
             lines.append(f"{words.count(empty, 'derivation')} without realizations {done}")
         if any(root.kind is RootKind.YOUNG for root in self.plan.roots):
-            lines.append(f"some of them only because they are younger than {words.span(self.plan.policy.grace_s)}")
+            lines.append(f"some are kept only because they are younger than {words.span(self.plan.policy.grace_s)}")
         if self.collected is not None and self.collected.spared:
             lines.append(f"{words.count(len(self.collected.spared), 'realization')} came to be needed meanwhile")
         elif self.plan.rootless and self.plan.realizations:
             lines.append(str(no_roots(current_store())))
         elif self.collected is None and (going or self.plan.leftovers or self.plan.derivations):
-            lines.append("nothing was deleted: `gc(force=True)`, or `stagedml gc --delete`, does")
+            lines.append("nothing was deleted; `stagedml gc --delete` deletes it, in Python `gc(force=True)`")
         return lines
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from stagedml.core import words
 from stagedml.core.refs import is_dref
 from stagedml.inspection.libraries import imported
+from stagedml.inspection.metrics import single
 
 _PURPOSE = "showing logs"
 _STARTED, _ENDED = "events.out.tfevents.0.stagedml", "events.out.tfevents.1.stagedml"
@@ -55,8 +56,8 @@ def tell_results(folder: Path, metrics: Mapping[str, float], ended: float) -> No
     end = plugin_data.SessionEndInfo(status=success, end_time_secs=ended)
     numbers = [
         summary.Value(tag=f"metrics/{words.printable(name)}", simple_value=float(value))
-        for name, value in metrics.items()
-        if "[" not in name and abs(value) <= sys.float_info.max
+        for name, value in single(metrics).items()
+        if abs(value) <= sys.float_info.max
     ]
     _write(folder / _ENDED, ended, [_note("SESSION_END_INFO_TAG", session_end_info=end), *numbers])
 

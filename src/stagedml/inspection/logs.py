@@ -1,8 +1,9 @@
 """What builds and runs told while they ran: runs by their journals, builds by what they printed.
 
 A build that had a process of its own printed into a file: beside its folder while it runs and after it failed, in the
-realization's logs when it is published. Of a build in the session's process, which printed to the session's terminal,
-the journal tells its progress and messages.
+realization's logs when it is published; where the same bytes were there already, the log stays that of the build that
+first made them. Of a build in the session's process, which printed to the session's terminal, the journal tells its
+progress and messages.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,16 @@ from stagedml.engine.journal import PastRun, events_of, past_runs
 from stagedml.errors import UsageError
 from stagedml.inspection.selectors import find
 from stagedml.store import atomic, locks
-from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
-from stagedml.store.objects import Store
+from stagedml.store.layout import BUILD_LOG, LOG_FOLDER, Layout
+from stagedml.store.metadata import Metadata
+from stagedml.store.objects import NotInStore, Store
 
 RUNNING, KILLED = "running", "killed"
+_ENDINGS = ("finished", "adopted", "failed")
+_IN_SESSION = (
+    "its builder ran in the session's process, so what it printed went to the session and is not kept; with `--jobs 2` "
+    "builds have processes of their own, and their logs are"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class BuildLog:
         folder: of the realization; of what is not published, the one that its builder fills or filled.
         path: the file that holds what it printed; "" where it had no process of its own.
         events: of the build, as of `RunLog`; none where its journal is gone.
+        note: why what it printed is not there, or is of an earlier build; "" where nothing is to be said.
     """
 
     ref: str
@@ -64,6 +72,7 @@ class BuildLog:
     folder: str
     path: str
     events: tuple[Mapping[str, Any], ...]
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +84,16 @@ class RunningBuild:
         instance: which one of it.
         folder: the one that its builder fills.
         began: seconds since the epoch.
+        log: the file that it prints into; "" where it has no process of its own.
+        journal: of its run.
     """
 
     dref: str
     instance: int
     folder: str
     began: float
+    log: str = ""
+    journal: str = ""
 
 
 class RunningBuilds:
@@ -93,25 +106,97 @@ class RunningBuilds:
     def now(self) -> list[RunningBuild]:
         """Those that go on just now, of all processes on the store."""
         found: dict[str, RunningBuild] = {}
+        for journal, events in self._runs():
+            for build in _begun(journal, events):
+                if build.folder not in found or found[build.folder].began < build.began:
+                    found[build.folder] = build
+        return [build for build in found.values() if _goes_on(self._layout, build)]
+
+    def ahead(self) -> set[str]:
+        """The derivations that runs which go on are still to make, or are making."""
+        found = set()
+        for _, events in self._runs():
+            planned = [step["dref"] for event in events if event["event"] == "planned" for step in event["steps"]]
+            found |= set(planned).difference(event["dref"] for event in events if event["event"] in _ENDINGS)
+        return found
+
+    def _runs(self) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+        """The journals of runs that go on."""
         for journal in atomic.paths_in(self._layout.runs):
             events = events_of(Path(journal)) if journal not in self._over else ()
             if events and state_of(events) != RUNNING:
                 self._over.add(journal)
-                continue
-            for event in events:
-                if event["event"] == "started":
-                    folder = event["outpath"]
-                    found[folder] = RunningBuild(event["dref"], event["instance"], folder, event["at"])
-        return [build for build in found.values() if self._goes_on(Path(build.folder))]
-
-    def _goes_on(self, folder: Path) -> bool:
-        """Whether who builds in a folder is there: its scratch is locked, and the folder not yet published."""
-        return folder.is_dir() and locks.is_held(self._layout.locks / f"{folder.parent.name}.lock")
+            elif events:
+                yield journal, events
 
 
-def runs(store: Store) -> list[RunLog]:
-    """The runs of a store that made something, or tried to, the latest first; without their events."""
-    return [_run(run, ()) for run in past_runs(store.layout)]
+def _begun(journal: str, events: Iterable[Mapping[str, Any]]) -> Iterator[RunningBuild]:
+    """The builds that a run began."""
+    for event in events:
+        if event["event"] == "started":
+            log = event.get("log", str(Path(event["outpath"]).with_name(BUILD_LOG)))  # earlier versions told of none
+            yield RunningBuild(event["dref"], event["instance"], event["outpath"], event["at"], log, journal)
+
+
+def _goes_on(layout: Layout, build: RunningBuild) -> bool:
+    """Whether who builds in a folder is there: its scratch is locked, and the folder not yet published."""
+    folder = Path(build.folder)
+    return folder.is_dir() and locks.is_held(layout.locks / f"{folder.parent.name}.lock")
+
+
+def meant(store: Store, text: str, drefs: Iterable[str]) -> set[str]:
+    """Those of some derivations that a person means: by their name or enough of it, or by a realization of them."""
+    among = {dref: parse_dref(dref).name for dref in drefs}
+    if exact := {dref for dref, name in among.items() if text in (dref, name)}:
+        return exact
+    try:
+        ref = find(store, text)
+    except (NotInStore, UsageError):
+        return {dref for dref, name in among.items() if name.startswith(text)}
+    named = ref.name if ref.name.startswith(text) else ""
+    return {dref for dref, name in among.items() if name == named or dref == str(ref.derivation)}
+
+
+def running_build(store: Store, builds: RunningBuilds, text: str) -> RunningBuild | None:
+    """The build that began last of those that go on and that a person means, as of `meant`."""
+    now = builds.now()
+    of = meant(store, text, (build.dref for build in now))
+    return max((build for build in now if build.dref in of), key=lambda build: build.began, default=None)
+
+
+def told_by(store: Store, build: RunningBuild) -> BuildLog:
+    """What a build that began has told so far, and how it is.
+
+    What tells of it are the lines of its derivation in its journal; of several instances at once, these are of all.
+    """
+    goes_on = _goes_on(store.layout, build)  # before the journal is read, which tells of an end before the lock is free
+    events = events_of(Path(build.journal))
+    own = tuple(event for event in events if event.get("dref") == build.dref and event["at"] >= build.began)
+    ending = next((event for event in reversed(own) if event["event"] in _ENDINGS), None)
+    ref = build.dref
+    if goes_on or (ending is None and state_of(events) == RUNNING):
+        state = RUNNING
+    elif ending is None:
+        state = KILLED
+    else:
+        state = "failed" if ending["event"] == "failed" else "built"
+        ref = ending.get("rref", ref)
+    path = build.log if build.log and os.path.isfile(build.log) else ""
+    return BuildLog(ref, state, build.folder, path, own, "" if build.log else _IN_SESSION)
+
+
+def runs(store: Store, text: str | None = None) -> list[RunLog]:
+    """The runs of a store that made something, or tried to, the latest first; without their events.
+
+    Args:
+        store: where.
+        text: only those that were to make what it means, as of `meant`.
+    """
+    found = list(past_runs(store.layout))
+    if text is not None:
+        of = meant(store, text, (dref for run in found for dref in run.made))
+        found = [run for run in found if not of.isdisjoint(run.made)]
+    return [_run(run, ()) for run in found]
 
 
 def last_run(store: Store) -> RunLog:
@@ -163,41 +248,49 @@ def log_of(store: Store, text: str) -> BuildLog:
     ref = find(store, text)
     folder, known = store.path(ref), store.metadata(ref)
     log = folder / LOG_FOLDER / BUILD_LOG
-    state = "adopted" if known is not None and known.builds[-1].adopted else "built"
     path = str(log) if log.is_file() else ""
-    return BuildLog(str(ref), state, str(folder), path, _events_that_made(store, str(ref)))
+    state = "adopted" if known is not None and known.builds[-1].adopted else "built"
+    events = _events_that_made(store, str(ref))
+    return BuildLog(str(ref), state, str(folder), path, events, _note(path, events, known))
+
+
+def _note(path: str, events: Sequence[Mapping[str, Any]], known: Metadata | None) -> str:
+    """What is to be said of a log that is there, or is not."""
+    times = sum(not build.adopted for build in known.builds) if known is not None else 1
+    if path:
+        first = f"it was built {times} times, to the same bytes; this log is the first build's, the one that is kept"
+        return first if times > 1 else ""
+    log = next((event.get("log") for event in reversed(events) if event["event"] == "started"), None)
+    if log == "":
+        return _IN_SESSION
+    if log and times > 1:
+        return "what the last build printed is not kept, since it came to the bytes that were there already"
+    return "its builder printed nothing" if log else "nothing is kept of what its builder printed"
 
 
 def _unfinished(store: Store, text: str) -> BuildLog | None:
-    """The last build of a stage, if nothing came of it."""
+    """The build of a stage that goes on; else the last one, if nothing came of it."""
+    now = [build for build in RunningBuilds(store).now() if text in (build.dref, parse_dref(build.dref).name)]
+    if now:
+        return told_by(store, max(now, key=lambda build: build.began))
     for run in past_runs(store.layout):
-        events = events_of(Path(run.path))
-        for place in range(len(events) - 1, -1, -1):
-            event = events[place]
-            if "dref" not in event or text not in (event["dref"], parse_dref(event["dref"]).name):
-                continue
-            if event["event"] in ("finished", "adopted"):
-                return None
-            own = _of_build(events, event["dref"])
-            started = next((one for one in reversed(own) if one["event"] == "started"), None)
-            if started is None:
-                return None
-            failed = any(one["event"] == "failed" for one in own[own.index(started) :])
-            state = "failed" if failed else RUNNING if state_of(events) == RUNNING else KILLED
-            log = Path(started["outpath"]).with_name(BUILD_LOG)
-            path = str(log) if log.is_file() else ""
-            return BuildLog(event["dref"], state, started["outpath"], path, tuple(own))
+        own = [
+            event
+            for event in events_of(Path(run.path))
+            if "dref" in event and text in (event["dref"], parse_dref(event["dref"]).name)
+        ]
+        last = next((event for event in reversed(own) if event["event"] in ("started", *_ENDINGS)), None)
+        if last is not None:
+            begun = list(_begun(run.path, own))
+            return told_by(store, begun[-1]) if begun and last["event"] in ("started", "failed") else None
     return None
 
 
 def _events_that_made(store: Store, rref: str) -> tuple[Mapping[str, Any], ...]:
-    """What the journals tell of the build that published a realization."""
+    """What the journals tell of the build that published a realization last."""
     for run in past_runs(store.layout):
         events = events_of(Path(run.path))
         if any(event.get("rref") == rref for event in events):
-            return tuple(_of_build(events, str(parse_rref(rref).derivation)))
+            dref = str(parse_rref(rref).derivation)
+            return tuple(event for event in events if event.get("dref") == dref)
     return ()
-
-
-def _of_build(events: Sequence[dict[str, Any]], dref: str) -> list[dict[str, Any]]:
-    return [event for event in events if event.get("dref") == dref]

@@ -21,7 +21,7 @@ from stagedml.inspection import curves as curves_of
 from stagedml.inspection.curves import LEARNING_RATE, SPEED, TEST, TRAIN, VALID, Curves, Series, curves
 from stagedml.inspection.labels import differing, labels
 from stagedml.inspection.libraries import imported
-from stagedml.inspection.metrics import metrics_in
+from stagedml.inspection.metrics import list_of, metrics_in, names
 from stagedml.inspection.parameters import words_of
 from stagedml.inspection.pictures import write_picture
 from stagedml.inspection.sparks import thinned
@@ -61,9 +61,11 @@ class Plot:
 
     Attributes:
         figure: a `matplotlib.figure.Figure`.
+        left_out: what was measured, too, and is not drawn: of results all lists, and what there was no room for.
     """
 
     figure: Any
+    left_out: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it; the ending of the path says the format: `.svg`, `.png` or `.pdf`. Raises UsageError."""
@@ -130,7 +132,7 @@ def plot_curves(
     """
     _at_least_one(rrefs, "plot_curves")
     found = [curves(rref, store) for rref in rrefs]
-    panels = _panels(found, metric)
+    panels, left_out = _panels(found, metric)
     named = _labels(_store(store), rrefs)
     with _style():
         columns = min(2, len(panels))
@@ -147,11 +149,11 @@ def plot_curves(
                         _draw(axes, series, colour)
             axes.xaxis.get_major_locator().set_params(integer=True)
         _legend(figure, _handles(named, colours, found, panels))
-        return _done(Plot(figure), path)
+        return _done(Plot(figure, left_out), path)
 
 
-def _panels(found: Sequence[Curves], metric: str | None) -> list[tuple[str, str]]:
-    """What is drawn: names, and what is counted on the axis."""
+def _panels(found: Sequence[Curves], metric: str | None) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """What is drawn: names, and what is counted on the axis; and the names of what is left out for lack of room."""
     names = tuple(dict.fromkeys(name for one in found for name in one.names))
     for one in found:
         if not one.series:
@@ -165,7 +167,8 @@ def _panels(found: Sequence[Curves], metric: str | None) -> list[tuple[str, str]
     wanted = [metric] if metric is not None else [name for name in names if name not in _NOT_ASKED_FOR] or list(names)
     pairs = {(series.name, series.over): None for one in found for series in one.series if series.name in wanted}
     ordered = sorted(pairs, key=lambda pair: (wanted.index(pair[0]), pair[1] != curves_of.STEPS))
-    return ordered[:_MOST_PANELS]
+    drawn = ordered[:_MOST_PANELS]
+    return drawn, tuple(dict.fromkeys(pair[0] for pair in ordered[_MOST_PANELS:]))
 
 
 def _colours(count: int) -> Sequence[Any]:
@@ -243,7 +246,8 @@ def plot_compare(
 
     Args:
         rrefs: realizations.
-        metric: a number in their `metrics.json`; None for all that they have in common, six at most.
+        metric: a number in their `metrics.json`; None for all that they have in common, six at most. Those in lists,
+            such as a history, are drawn where they are asked for, as `history.loss[3]`; `plot_curves` draws histories.
         by: a parameter of theirs, a number, for the axis. Those that are equal in all others are joined by a line,
             through the mean where several have one value, such as instances.
         path: where to write the plot, too, as of `Plot.save`.
@@ -259,7 +263,8 @@ def plot_compare(
         raise UsageError(f"plot_compare: {wrong[0]!r} is no realization")
     place = _store(store)
     measured = [metrics_in(place.path(parse_rref(rref))) for rref in rrefs]
-    values = {name: [one[name] for one in measured] for name in _metrics(rrefs, measured, metric)}
+    drawn, left_out = _metrics(rrefs, measured, metric)
+    values = {name: [one[name] for one in measured] for name in drawn}
     at = _parameter(place, rrefs, by) if by is not None else None
     with _style():
         if by is not None and at is not None:
@@ -269,20 +274,31 @@ def plot_compare(
             figure = _by_parameter(values, by, at, groups)
         else:
             figure = _bars(values, labels(place, rrefs))
-        return _done(Plot(figure), path)
+        return _done(Plot(figure, left_out), path)
 
 
-def _metrics(rrefs: Sequence[str], measured: Sequence[dict[str, float]], metric: str | None) -> list[str]:
-    """The metric that is wanted, or those that all have."""
+def _metrics(
+    rrefs: Sequence[str], measured: Sequence[dict[str, float]], metric: str | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """The metric that is wanted, or those that all have and that stand in no list; and what is left out."""
     for rref, one in zip(rrefs, measured, strict=True):
         if not one:
             raise UsageError(f"{rref}: nothing is measured of it, there are no numbers in a metrics.json")
         if metric is not None and metric not in one:
-            raise UsageError(f"metric={metric!r}: {rref} has {', '.join(one)}")
+            raise UsageError(f"metric={metric!r}: {rref} has {', '.join(names(one))}")
+    if metric is not None:
+        return [metric], ()
     common = [name for name in measured[0] if all(name in one for one in measured)]
     if not common:
         raise UsageError(f"{', '.join(rrefs)} have no metric in common")
-    return [metric] if metric is not None else common[:_MOST_PANELS]
+    lists = tuple(dict.fromkeys(list_of(name) for name in common if list_of(name)))
+    singles = [name for name in common if not list_of(name)]
+    if not singles:
+        raise UsageError(
+            f"{', '.join(rrefs)} have only lists in common: {', '.join(lists)}; `plot_curves` draws histories, "
+            f"metric={common[0]!r} one number"
+        )
+    return singles[:_MOST_PANELS], (*singles[_MOST_PANELS:], *lists)
 
 
 def _parameter(store: Store, rrefs: Sequence[str], by: str) -> list[float]:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from stagedml.core.refs import RealizationRef, is_rhash, is_rref, parse_folder, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection.metrics import METRICS_FILE, metrics_in
+from stagedml.inspection.metrics import METRICS_FILE, metrics_in, names
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import NotInStore, Store
 
@@ -228,7 +228,7 @@ def _by_metric(store: Store, text: str, choice: re.Match[str], refs: Sequence[Re
     if which == "best" and _is_loss(metric):
         raise UsageError(f"{text}: the best loss is the lowest: {name}@lowest:{metric}")
     if metric not in metrics:
-        there = f"there are: {', '.join(metrics)}"
+        there = f"there are: {', '.join(names(metrics))}"
         raise UsageError(f"{text}: no {name} has a number {metric!r} in {METRICS_FILE}; {there}")
     rated = {ref: found[metric] for ref, found in measured.items() if not math.isnan(found.get(metric, math.nan))}
     if not rated:
@@ -243,7 +243,7 @@ def _usual(text: str, name: str, which: str, metrics: Sequence[str]) -> str:
         return usual[0]
     fitting = [metric for metric in metrics if _is_loss(metric) == (which == "lowest")]
     example = f"{name}@{which}:{fitting[0]}" if fitting else f"{name}@lowest:{metrics[0]}"
-    raise UsageError(f"{text}: say by which metric, as in {example}; there are: {', '.join(metrics)}")
+    raise UsageError(f"{text}: say by which metric, as in {example}; there are: {', '.join(names(metrics))}")
 
 
 def _is_loss(metric: str) -> bool:

@@ -37,6 +37,8 @@ class Event:
         when: seconds since the epoch; None of what is not made yet, or where nothing tells.
         seconds: how long the build took, or would take; None where nothing tells.
         source: of what was adopted, the realization that it was taken from; "" otherwise.
+        again: whether it came to the bytes that were there already, such as what was forced; why these were there,
+            the event before tells.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Event:
     when: float | None = None
     seconds: float | None = None
     source: str = ""
+    again: bool = False
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """The reasons in words, places in the code told from the working directory."""
+        return (*map(told, self.reasons), *["the same bytes again"] * self.again)
 
     @property
     def takes(self) -> str:
@@ -68,15 +76,12 @@ class Why:
     blessed: tuple[Event, ...] = ()
 
     def __str__(self) -> str:
-        rows = [
-            (event.verdict, event.name, hash_of(event.ref)[:6], ", ".join(map(told, event.reasons)))
-            for event in self.events
-        ]
+        rows = [(event.verdict, event.name, hash_of(event.ref)[:6], ", ".join(event.because)) for event in self.events]
         return "\n".join([*words.table(("", "STAGE", "HASH", "WHY"), rows), *self.since()])
 
     def since(self) -> list[str]:
         """What the target was adopted from, and what the reasons compare it with, in a line each."""
-        target = self.events[-1]
+        target = next(event for event in self.events if event.ref == self.events[-1].ref)
         lines = [f"adopted from {brief(target.source)}"] if target.source else []
         if target.since and target.since != target.source:
             lines.append(f"compared with {brief(target.since)}")
@@ -119,7 +124,7 @@ def why(of: str | Target[Any], store: Store | None = None) -> Why:
 def _why_built(store: Store, target: RealizationRef) -> Why:
     store.path(target)
     history = _History(store)
-    events = _from_causes(str(target), history.causes_of, history.event)
+    events = (*_from_causes(str(target), history.causes_of, history.event), *history.again(str(target)))
     return Why(str(target), events, _others(history.blessed_behind([str(target)]), events))
 
 
@@ -136,21 +141,17 @@ class _History:
         self._known: dict[str, Metadata | None] = {}
 
     def event(self, rref: str) -> Event:
+        """What made a realization."""
         known = self.known(rref)
-        name = parse_rref(rref).name
         if known is None:
-            return Event(name, rref, "built", ())
-        build = _last_build(known)
-        return Event(
-            name=name,
-            ref=rref,
-            verdict="adopted" if build.adopted else "built",
-            reasons=build.reasons,
-            since=build.since,
-            when=max(build.started, build.published) or None,
-            seconds=build.stopped - build.started,
-            source=build.adopted,
-        )
+            return Event(parse_rref(rref).name, rref, "built", ())
+        return _past_event(rref, _last_build(known))
+
+    def again(self, rref: str) -> list[Event]:
+        """The last build of a realization, if it came to no other bytes than were there."""
+        known = self.known(rref)
+        last = max(known.builds, key=_moment) if known is not None else None
+        return [_past_event(rref, last)] if known and last and last != _last_build(known) else []
 
     def known(self, rref: str) -> Metadata | None:
         if rref not in self._known:
@@ -228,8 +229,29 @@ def _name(ref: str) -> str:
     return parse_dref(ref).name if is_dref(ref) else parse_rref(ref).name
 
 
+def _past_event(rref: str, build: BuildRecord) -> Event:
+    is_again = build.since == rref
+    return Event(
+        name=parse_rref(rref).name,
+        ref=rref,
+        verdict="adopted" if build.adopted else "built",
+        reasons=build.reasons,
+        since="" if is_again else build.since,
+        when=_moment(build) or None,
+        seconds=build.stopped - build.started,
+        source=build.adopted,
+        again=is_again,
+    )
+
+
+def _moment(build: BuildRecord) -> float:
+    return max(build.started, build.published)
+
+
 def _last_build(known: Metadata) -> BuildRecord:
-    return max(known.builds, key=lambda build: max(build.started, build.published))
+    """The last build that came to other bytes than were there: those that are compared with their own say nothing."""
+    made = [build for build in known.builds if build.since != known.rref]
+    return max(made or known.builds, key=_moment)
 
 
 # -- what would be built ----------------------------------------------------------------------------------------------
@@ -262,6 +284,7 @@ def _why_planned(target: Target[Any]) -> Why:
     unmade = [dref for dref in drawn.targets if steps[dref].verdict is not Verdict.REUSE]
     for dref in unmade or drawn.targets:
         events |= dict.fromkeys(_from_causes(dref, causes_of, event))
+        events |= dict.fromkeys(history.again(steps[dref].rrefs[-1]) if dref not in unmade else ())
     reused = (rref for step in drawn.steps if step.verdict is Verdict.REUSE for rref in step.rrefs)
     return Why(", ".join(drawn.targets), tuple(events), _others(history.blessed_behind(reused), events))
 

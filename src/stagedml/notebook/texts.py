@@ -14,11 +14,11 @@ from stagedml.authoring.stage import Stage
 from stagedml.core import words
 from stagedml.core.differences import cut_to_difference
 from stagedml.core.plan import Plan, PlanStep, Verdict
-from stagedml.core.reasons import Reason
 from stagedml.engine.check import Check
-from stagedml.engine.console import from_here, plan_lines, told
+from stagedml.engine.console import from_here, plan_lines
 from stagedml.inspection.compare import Changed, Comparison
 from stagedml.inspection.listing import hash_of
+from stagedml.inspection.metrics import list_of
 from stagedml.inspection.why import Event, Why
 from stagedml.notebook.html import cut
 
@@ -88,18 +88,18 @@ def of_why(found: Why) -> str:
 
 def blessed(event: Event) -> str:
     """What a person answers for."""
-    return f"rests on {event.name} {hash_of(event.ref)[:12]}, {because(event.reasons)}"
+    return f"rests on {event.name} {hash_of(event.ref)[:12]}, {because(event.because)}"
 
 
 def event_row(event: Event) -> tuple[str, str, str, str, str, str]:
     """One event in a table: verdict, stage, hash, when, how long it would take, why."""
     when = words.ago(time.time() - event.when) if event.when is not None else ""
-    return event.verdict, cut(event.name, 40), hash_of(event.ref)[:6], when, event.takes, because(event.reasons)
+    return event.verdict, cut(event.name, 40), hash_of(event.ref)[:6], when, event.takes, because(event.because)
 
 
-def because(reasons: Sequence[Reason]) -> str:
+def because(reasons: Sequence[str]) -> str:
     """Reasons in a line."""
-    shown = ", ".join(map(told, reasons[:_MOST_REASONS]))
+    shown = ", ".join(reasons[:_MOST_REASONS])
     left = len(reasons) - _MOST_REASONS
     return cut(in_cell(shown), 200) + f", and {left} more" * (left > 0)
 
@@ -135,17 +135,12 @@ def differing(found: Comparison) -> list[tuple[str, list[tuple[str, str, str]]]]
         ("code", [(unit.name, "", in_cell(from_here(unit.place))) for unit in found.code]),
         ("packages", [_changed(one) for one in found.packages]),
         ("inputs", inputs),
-        ("metrics", [_changed(one) for one in found.metrics if not is_history(one.name)]),
+        ("metrics", [_changed(one) for one in found.metrics if not list_of(one.name)]),
         ("files (bytes)", [_changed(one) for one in found.files]),
     ]
     if found.code_differs and not found.code:
         parts[1][1].append(("", "", "differs" if found.code_known else "differs; its source was not kept"))
     return [(title, rows) for title, rows in parts if rows]
-
-
-def is_history(metric: str) -> bool:
-    """Whether a number stands in a list, as what was measured after each epoch does."""
-    return "[" in metric
 
 
 def _changed(one: Changed) -> tuple[str, str, str]:

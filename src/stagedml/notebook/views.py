@@ -23,9 +23,10 @@ from stagedml.core.config import inputs_of, is_ref_path, resolve
 from stagedml.core.plan import Plan, PlanStep, Verdict
 from stagedml.core.refs import RealizationRef, is_rref, parse_dref, parse_rref
 from stagedml.engine.check import Check
+from stagedml.engine.console import told
 from stagedml.inspection.compare import Comparison
 from stagedml.inspection.curves import curves
-from stagedml.inspection.metrics import metrics_in
+from stagedml.inspection.metrics import metrics_in, single
 from stagedml.inspection.sparks import curve_svg
 from stagedml.inspection.views import RealizationView, show
 from stagedml.inspection.why import Event, Why
@@ -171,7 +172,7 @@ def _measured(folder: Path) -> dict[str, float] | None:
             return None
     except OSError:
         return {}
-    return {name: value for name, value in metrics_in(folder).items() if not texts.is_history(name)}
+    return single(metrics_in(folder))
 
 
 def _loss_curves(store: Store, seen: RealizationView) -> Markup:
@@ -337,7 +338,7 @@ def _step(step: PlanStep) -> tuple[object, ...]:
         reused = ", ".join(parse_rref(rref).rhash[:6] for rref in step.rrefs)
         return aside(step.verdict.value), aside(step.name), aside(hash_), aside(cut(reused)), ""
     takes = words.span(step.seconds) if step.seconds and step.seconds >= 1 else ""
-    return element("strong", step.verdict.value), step.name, hash_, texts.because(step.reasons), takes
+    return element("strong", step.verdict.value), step.name, hash_, texts.because(list(map(told, step.reasons))), takes
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
