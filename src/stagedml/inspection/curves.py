@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 STEPS, EPOCHS = "steps", "epochs"
 TRAIN, VALID, TEST = "train", "valid", "test"
-LEARNING_RATE, SPEED = "learning_rate", "rows_per_second"
+#: Numbers of a training that say how it ran, not what it came to.
+OF_RUNNING = ("learning_rate", "examples_per_second", "tokens_per_second")
 
 _PROTOCOL, _METRICS = "protocol.json", "metrics.json"
 _NOT_MEASURED = frozenset({"epoch", "rows", "steps"})
@@ -103,10 +104,9 @@ def _read(folder: Path) -> tuple[Series, ...]:
 
 
 def _place(series: Series) -> tuple[object, ...]:
-    last = (LEARNING_RATE, SPEED)
     splits = (TRAIN, VALID, TEST)
     return (
-        series.name in last,
+        series.name in OF_RUNNING,
         series.name != "loss",
         series.name,
         series.over != STEPS,
@@ -161,7 +161,7 @@ def _series(name: str, split: str, over: str, values: Mapping[int, float]) -> Se
 
 def _of_events(log: Path) -> Iterator[Series]:
     folders = {folder: scalars for folder, files in _event_files(log) if (scalars := _scalars(files))}
-    trainings = {folder for folder, scalars in folders.items() if LEARNING_RATE in scalars}
+    trainings = {folder for folder, scalars in folders.items() if OF_RUNNING[0] in scalars}
     for folder, scalars in folders.items():
         over = STEPS if not trainings or folder in trainings else EPOCHS
         split = TRAIN if trainings == {folder} else folder
