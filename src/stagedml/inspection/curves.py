@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 
 STEPS, EPOCHS = "steps", "epochs"
 TRAIN, VALID, TEST = "train", "valid", "test"
+LEARNING_RATE = "learning_rate"
 #: Numbers of a training that say how it ran, not what it came to.
-OF_RUNNING = ("learning_rate", "examples_per_second", "tokens_per_second")
+OF_RUNNING = (LEARNING_RATE, "examples_per_second", "tokens_per_second")
 
 _PROTOCOL, _METRICS = "protocol.json", "metrics.json"
 _NOT_MEASURED = frozenset({"epoch", "rows", "steps"})
@@ -161,7 +162,7 @@ def _series(name: str, split: str, over: str, values: Mapping[int, float]) -> Se
 
 def _of_events(log: Path) -> Iterator[Series]:
     folders = {folder: scalars for folder, files in _event_files(log) if (scalars := _scalars(files))}
-    trainings = {folder for folder, scalars in folders.items() if OF_RUNNING[0] in scalars}
+    trainings = {folder for folder, scalars in folders.items() if LEARNING_RATE in scalars}
     for folder, scalars in folders.items():
         over = STEPS if not trainings or folder in trainings else EPOCHS
         split = TRAIN if trainings == {folder} else folder
