@@ -269,8 +269,8 @@ class Classifier:
         logits = self.predict(rows, length_step=length_step).astype(np.float64)
         shifted = logits - logits.max(axis=1, keepdims=True)
         likelihoods = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        loss = -float(np.mean(likelihoods[np.arange(len(rows)), rows.label]))
-        return {"loss": loss, **measure(metrics, logits.argmax(axis=1), rows.label)}
+        loss = -float(np.mean(likelihoods[np.arange(len(rows)), rows.labels]))
+        return {"loss": loss, **measure(metrics, logits.argmax(axis=1), rows.labels)}
 
     def arrays(self) -> Arrays:
         """All weights by Google's names."""
@@ -325,6 +325,8 @@ def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExample
     rows = read_examples(path)
     if not len(rows):
         raise RecordsDoNotFit(str(path), ("there are no rows in it",))
+    if rows.label is None:
+        raise RecordsDoNotFit(str(path), ("the rows have no labels",))
     limits = (
         ("the longest row", max(len(row) for row in rows.input_ids), config.max_position_embeddings),
         ("the highest token", max(int(row.max(initial=0)) for row in rows.input_ids), config.vocab_size - 1),
@@ -343,7 +345,7 @@ def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[A
         "input_mask": [np.ones_like(row) for row in rows.input_ids],
         "segment_ids": rows.segment_ids,
     }
-    return ragged, {"label": rows.label.astype(np.int32)}
+    return ragged, {} if rows.label is None else {"label": rows.label.astype(np.int32)}
 
 
 def _log_scalars(log_dir: Path | None, split: str, epoch: int, values: Mapping[str, float]) -> None:
