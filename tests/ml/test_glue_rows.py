@@ -25,11 +25,10 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def read(task: GlueTask, path: Path, split: str = "test") -> tuple[list[TextExample], list[MalformedRow]]:
-    reader = SplitReader(task, path, split)
     examples: list[TextExample] = []
     malformed: list[MalformedRow] = []
-    for piece in reader.pieces():
-        some, bad = reader.read(piece)
+    for piece in SplitReader(task, path, split).pieces():
+        some, bad = piece.read()
         examples += some
         malformed += bad
     return examples, malformed

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from stagedml.ml.glue import GlueTask
-from stagedml.ml.glue_rows import Lines, Malformed, SplitReader, count_lines
+from stagedml.ml.glue_rows import Malformed, SplitPiece, SplitReader, count_lines
 from stagedml.ml.progress import Progress, silent
-from stagedml.ml.records import encode_pieces
+from stagedml.ml.records import Encoded, encode_pieces
 from stagedml.ml.tokenizers import BertTokenizer
 
 
@@ -69,39 +72,29 @@ def tokenize_task(
         name = task.file(split).name
         if split not in splits and (name in task.needed or (folder / name).is_file()):
             paths[split] = more / f"{split}.tfrecord"
+    readers = {split: SplitReader(task, folder / task.file(split).name, split) for split in paths}
+    lines = {split: count_lines(reader.path) for split, reader in readers.items()}
+    pieces = chain.from_iterable(reader.pieces() for reader in readers.values())
     found = {}
-    for split, path in paths.items():
-        reader = SplitReader(task, folder / task.file(split).name, split)
-        found[split] = _tokenize_split(reader, path, tokenizer, max_length, allow_malformed, workers, progress)
+    with closing(encode_pieces(pieces, tokenizer, max_length=max_length, workers=workers)) as encoded:
+        for split, part in groupby(encoded, key=lambda pair: pair[0].reader.split):
+            told = functools.partial(progress, f"tokenize {split}", total=lines[split], unit="lines")
+            written, malformed = _write(paths[split], part, told)
+            share = math.ceil(task.malformed_share * (written + malformed.count))
+            malformed.check(share if allow_malformed is None else allow_malformed)
+            named = tuple(f"{Path(row.path).name}:{row.line}: {row.problem}" for row in malformed.named)
+            found[split] = SplitRows(written, malformed.count, named)
     return found
 
 
-def _tokenize_split(
-    reader: SplitReader,
-    path: Path,
-    tokenizer: BertTokenizer,
-    max_length: int,
-    allow_malformed: int | None,
-    workers: int,
-    progress: Progress,
-) -> SplitRows:
-    malformed = Malformed()
-    total, read, written = count_lines(reader.path), 0, 0
-
-    def pieces() -> Iterator[Lines]:
-        nonlocal read
-        for piece in reader.pieces():
-            read += len(piece.lines)
-            yield piece
-
+def _write(path: Path, part: Iterable[tuple[SplitPiece, Encoded]], told: Callable[..., None]) -> tuple[int, Malformed]:
+    """Write the rows of one split; gives their number, and the malformed ones."""
+    malformed, written, passed = Malformed(), 0, 0
     with path.open("wb") as file:
-        for encoded in encode_pieces(pieces(), reader.read, tokenizer, max_length=max_length, workers=workers):
+        for piece, encoded in part:
             file.write(encoded.frames)
             malformed.note(encoded.remarks)
             written += encoded.rows
-            progress(f"tokenize {reader.split}", read, total, "lines")
-    if allow_malformed is None:
-        allow_malformed = math.ceil(reader.task.malformed_share * (written + malformed.count))
-    malformed.check(allow_malformed)
-    named = tuple(f"{Path(row.path).name}:{row.line}: {row.problem}" for row in malformed.named)
-    return SplitRows(written, malformed.count, named)
+            passed += len(piece.lines)
+            told(done=passed)
+    return written, malformed

@@ -83,14 +83,6 @@ class Malformed:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Some lines of a file, one after the other, with what ends them; `first` is the number of the first, from 0."""
-
-    first: int
-    lines: list[bytes]
-
-
-@dataclass(frozen=True)
 class SplitReader:
     """Reads the rows of one split of a task. It can be sent to another process.
 
@@ -109,26 +101,30 @@ class SplitReader:
         """What the file looks like."""
         return self.task.file(self.split)
 
-    def pieces(self) -> Iterator[Lines]:
-        """The file, from its beginning to its end.
+    def pieces(self) -> Iterator[SplitPiece]:
+        """The file from its beginning to its end, in one piece at least.
 
         Raises:
             UsageError: it cannot be read.
             MalformedRows: it has another header.
         """
         with _opened(self.path) as file:
-            number = 0
+            lines = file.readlines(_PIECE_BYTES)
+            self._check_header(lines)
+            yield SplitPiece(self, 0, lines)
+            first = len(lines)
             while lines := file.readlines(_PIECE_BYTES):
-                piece = Lines(number, lines)
-                number += len(lines)
-                if not piece.first:
-                    self._check_header(lines[0])
-                yield piece
+                yield SplitPiece(self, first, lines)
+                first += len(lines)
 
-    def read(self, piece: Lines) -> tuple[list[TextExample], list[MalformedRow]]:
+    def read(self, first: int, lines: Sequence[bytes]) -> tuple[list[TextExample], list[MalformedRow]]:
         """The split's rows among some lines of its file, and the malformed ones among them.
 
         Each example has the number of its row, counted from 0 without the header and with malformed rows.
+
+        Args:
+            first: the number of the first line, from 0.
+            lines: with what ends them.
 
         Raises:
             UsageError: there are bytes that are no UTF-8.
@@ -140,7 +136,7 @@ class SplitReader:
         }
         examples: list[TextExample] = []
         malformed: list[MalformedRow] = []
-        for number, line in enumerate(piece.lines, piece.first):
+        for number, line in enumerate(lines, first):
             index = number - header
             if index < 0 or (held_out is not None and is_held_out(index) != held_out):
                 continue
@@ -153,10 +149,10 @@ class SplitReader:
                 examples.append(row)
         return examples, malformed
 
-    def _check_header(self, line: bytes) -> None:
+    def _check_header(self, lines: Sequence[bytes]) -> None:
         if not self.file.header:
             return
-        header = tuple(self._text(0, line).split("\t"))
+        header = tuple(self._text(0, lines[0]).split("\t")) if lines else ()
         if header != self.file.columns:
             problem = MalformedRow(str(self.path), 1, f"header {header!r}, not {self.file.columns!r}")
             raise MalformedRows((problem,), 1, 0)
@@ -171,6 +167,19 @@ class SplitReader:
             raise UsageError(
                 f"{self.path}:{number + 1}: not UTF-8 at byte {error.start}; fetch the file again"
             ) from error
+
+
+@dataclass(frozen=True)
+class SplitPiece:
+    """Some lines of the file of a split, one after the other, with what ends them."""
+
+    reader: SplitReader
+    first: int
+    lines: list[bytes]
+
+    def read(self) -> tuple[list[TextExample], list[MalformedRow]]:
+        """As `SplitReader.read`."""
+        return self.reader.read(self.first, self.lines)
 
 
 class _Layout:

@@ -11,12 +11,13 @@ Rules this module keeps:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -33,8 +34,7 @@ _PIECES_WORTH_A_PROCESS = 4
 
 _TOKENS: dict[str, type[np.signedinteger[Any]]] = {"input_ids": np.int32, "segment_ids": np.int8}
 
-_Piece = TypeVar("_Piece")
-_Remark = TypeVar("_Remark")
+_Piece = TypeVar("_Piece", bound="Piece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +85,26 @@ class EncodedExamples:
         return self.label
 
 
+class Piece(Protocol):
+    """A part of a source, small enough to be in memory."""
+
+    def read(self) -> tuple[Sequence[TextExample], Sequence[Any]]:
+        """Its examples, and what there is to remark about others."""
+
+
 @dataclass(frozen=True)
-class Encoded(Generic[_Remark]):
+class Encoded:
     """A piece of a source, tokenized.
 
     Attributes:
         rows: how many there are.
         frames: as a TFRecord file holds them.
-        remarks: what the reader of the piece had to say.
+        remarks: what there was to remark about the piece.
     """
 
     rows: int
     frames: bytes
-    remarks: Sequence[_Remark]
+    remarks: Sequence[Any]
 
 
 def write_examples(
@@ -125,9 +132,9 @@ def write_examples(
         The number of rows.
     """
     rows = 0
-    with path.open("wb") as file:
-        chunks = _chunks(examples)
-        for encoded in encode_pieces(chunks, as_it_is, tokenizer, max_length=max_length, workers=workers):
+    pieces = encode_pieces(_chunks(examples), tokenizer, max_length=max_length, workers=workers)
+    with path.open("wb") as file, closing(pieces):
+        for _, encoded in pieces:
             file.write(encoded.frames)
             rows += encoded.rows
             progress(f"tokenize {path.stem}", rows, total, "rows")
@@ -135,37 +142,32 @@ def write_examples(
 
 
 def encode_pieces(
-    pieces: Iterator[_Piece],
-    read: Callable[[_Piece], tuple[Sequence[TextExample], Sequence[_Remark]]],
-    tokenizer: BertTokenizer,
-    *,
-    max_length: int,
-    workers: int,
-) -> Iterator[Encoded[_Remark]]:
-    """Read and tokenize the pieces of a source in processes of their own, where there are enough of them.
+    pieces: Iterator[_Piece], tokenizer: BertTokenizer, *, max_length: int, workers: int
+) -> Generator[tuple[_Piece, Encoded], None, None]:
+    """Read and tokenize the pieces of a source, in processes of their own where there are enough of them.
 
     Args:
-        pieces: of the source, in order.
-        read: gives the examples of a piece, and what there is to remark about it. A function that can be pickled.
+        pieces: of the source, in order; can be pickled.
         tokenizer, max_length, workers: as of `write_examples`.
+
+    Returns:
+        Each piece, and what became of it.
     """
-    encode = functools.partial(_encode, read, tokenizer, max_length)
-    with closing(map_in_order(encode, pieces, workers, worth=_PIECES_WORTH_A_PROCESS)) as encoded:
-        yield from encoded
+    under_way: deque[_Piece] = deque()
+
+    def noted() -> Iterator[_Piece]:
+        for piece in pieces:
+            under_way.append(piece)
+            yield piece
+
+    encode = functools.partial(_encode, tokenizer, max_length)
+    with closing(map_in_order(encode, noted(), workers, worth=_PIECES_WORTH_A_PROCESS)) as results:
+        for encoded in results:
+            yield under_way.popleft(), encoded
 
 
-def as_it_is(piece: Sequence[TextExample]) -> tuple[Sequence[TextExample], Sequence[None]]:
-    """Read a piece that is read already."""
-    return piece, ()
-
-
-def _encode(
-    read: Callable[[_Piece], tuple[Sequence[TextExample], Sequence[_Remark]]],
-    tokenizer: BertTokenizer,
-    max_length: int,
-    piece: _Piece,
-) -> Encoded[_Remark]:
-    examples, remarks = read(piece)
+def _encode(tokenizer: BertTokenizer, max_length: int, piece: Piece) -> Encoded:
+    examples, remarks = piece.read()
     return Encoded(len(examples), frames_of(encode_examples(examples, tokenizer, max_length)), remarks)
 
 
@@ -221,7 +223,17 @@ def _example_columns(path: Path, columns: dict[str, Ragged]) -> dict[str, Ragged
     return columns
 
 
-def _chunks(examples: Iterable[TextExample]) -> Iterator[list[TextExample]]:
+@dataclass(frozen=True)
+class _Chunk:
+    """A piece that was read before."""
+
+    examples: list[TextExample]
+
+    def read(self) -> tuple[list[TextExample], tuple[()]]:
+        return self.examples, ()
+
+
+def _chunks(examples: Iterable[TextExample]) -> Iterator[_Chunk]:
     remaining = iter(examples)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
+    while some := list(islice(remaining, _CHUNK)):
+        yield _Chunk(some)

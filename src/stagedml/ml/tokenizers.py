@@ -119,18 +119,17 @@ class BertTokenizer:
         )
 
 
-class _WordPieces(dict[str, list[int]]):
+class _WordPieces(dict[str, tuple[int, ...]]):
     """The ids of a word's pieces. Most words of a text were met before; to look them up takes a quarter of the time."""
 
     def __init__(self, tokenizer: Any) -> None:
         super().__init__()
         self._tokenizer = tokenizer
 
-    def __missing__(self, word: str) -> list[int]:
+    def __missing__(self, word: str) -> tuple[int, ...]:
         if len(self) >= _REMEMBERED_WORDS:
             self.clear()
-        ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
-        self[word] = ids
+        ids = self[word] = tuple(self._tokenizer.encode(word, add_special_tokens=False).ids)
         return ids
 
     def __reduce__(self) -> tuple[Any, ...]:
