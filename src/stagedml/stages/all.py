@@ -8,7 +8,8 @@ Nothing here imports TensorFlow; builders do, when they run.
 from __future__ import annotations
 
 import os
-from typing import Any, overload
+from pathlib import Path
+from typing import Any, Literal, overload
 
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.build import Build
@@ -39,6 +40,7 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
+from stagedml.errors import UsageError
 from stagedml.inspection.browse import catref, diff, du, find, lsref, shell
 from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import depgraph
@@ -47,15 +49,26 @@ from stagedml.inspection.tensorboard import runtb
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
-from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
+from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
-from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
 from stagedml.store.gc import Policy
-from stagedml.types import BertCP, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
+from stagedml.types import (
+    BertCP,
+    BertGlue,
+    BertPretrained,
+    File,
+    Folder,
+    Glue,
+    GlueTFR,
+    GlueUnlabelledTFR,
+    Text,
+    Vocabulary,
+)
 
 __all__ = [
     "Artifact",
@@ -69,6 +82,7 @@ __all__ = [
     "Folder",
     "Glue",
     "GlueTFR",
+    "GlueUnlabelledTFR",
     "Policy",
     "RRef",
     "RefPath",
@@ -104,9 +118,12 @@ __all__ = [
     "fetchurl",
     "find",
     "gc",
+    "glue_diagnostic",
     "glue_files",
     "glue_mrpc",
+    "glue_tasks",
     "glue_tfrecords",
+    "glue_unlabelled_tfrecords",
     "instantiate",
     "latest",
     "linkrref",
@@ -142,6 +159,15 @@ __all__ = [
 ]
 
 
+def glue_tasks() -> list[str]:
+    """The nine tasks of GLUE, in its order.
+
+    The functions that take a task know two more: AX, GLUE's diagnostic, which has no rows to learn from and is
+    answered by a model of MNLI; and SNLI, which is in no score of GLUE and can be had from a local folder only.
+    """
+    return [name for name, task in TASKS.items() if task.is_learnt and task.leaderboard]
+
+
 @overload
 def all_fetchglue(task_name: str, folder: str | os.PathLike[str] | None = ...) -> Glue: ...
 @overload
@@ -150,12 +176,13 @@ def all_fetchglue(task_name: str | None = None, folder: str | os.PathLike[str] |
     """The files of one GLUE task, or of all of them by name.
 
     Args:
-        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised; None for all.
+        task_name: one of `glue_tasks()`, AX or SNLI, however capitalised; None for all that there are.
         folder: a local `glue_data` folder; default the official sources.
     """
     if task_name is not None:
         return fetch_glue(task_name, folder)
-    return {name: fetch_glue(name, folder) for name in TASKS}
+    names = PUBLISHED if folder is None else tasks_in(Path(folder))
+    return {name: fetch_glue(name, folder) for name in names}
 
 
 def all_fetchbert() -> BertCP:
@@ -173,16 +200,34 @@ def all_fetch_minilm() -> BertCP:
     return _bert.fetch_minilm()
 
 
+@overload
+def all_glue_tfrecords(  # type: ignore[overload-overlap]  # what a constant says is known better
+    task_name: Literal["AX"], bert: BertCP | None = ..., folder: str | os.PathLike[str] | None = ...
+) -> GlueUnlabelledTFR: ...
+@overload
+def all_glue_tfrecords(
+    task_name: str = ..., bert: BertCP | None = ..., folder: str | os.PathLike[str] | None = ...
+) -> GlueTFR: ...
 def all_glue_tfrecords(
     task_name: str = "MRPC", bert: BertCP | None = None, folder: str | os.PathLike[str] | None = None
-) -> GlueTFR:
-    """One GLUE task, tokenized for a BERT (default BERT base)."""
-    glue = fetch_glue(task_name, folder)
-    return glue_tfrecords(glue=glue, bert=bert or all_fetchbert(), task=glue.task)
+) -> GlueUnlabelledTFR:
+    """One GLUE task, tokenized for a BERT.
+
+    Args:
+        task_name: one of `glue_tasks()`, AX or SNLI, however capitalised; AX has unlabelled rows alone.
+        bert: whose vocabulary; default BERT base.
+        folder: a local `glue_data` folder; default the official sources.
+    """
+    glue, bert = fetch_glue(task_name, folder), bert or all_fetchbert()
+    if TASKS[glue.task].is_learnt:
+        return glue_tfrecords(glue=glue, bert=bert, task=glue.task)
+    return glue_unlabelled_tfrecords(glue=glue, bert=bert, task=glue.task)
 
 
 def _finetune_glue(task_name: str, bert: BertCP, folder: str | os.PathLike[str] | None, **settings: Any) -> BertGlue:
     glue = fetch_glue(task_name, folder)
+    if not TASKS[glue.task].is_learnt:
+        raise UsageError(f"{glue.task} has no rows to learn from; fine-tune on MNLI, whose models answer it")
     data = glue_tfrecords(glue=glue, bert=bert, task=glue.task)
     return bert_finetune_glue(data=data, bert=bert, task=glue.task, **settings)
 
@@ -191,7 +236,7 @@ def all_bert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[st
     """BERT base, fine-tuned on one GLUE task.
 
     Args:
-        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised.
+        task_name: one of `glue_tasks()`, or SNLI, however capitalised.
         folder: a local `glue_data` folder; default the official sources.
     """
     return _finetune_glue(task_name, all_fetchbert(), folder)

@@ -359,6 +359,8 @@ def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExample
     rows = read_examples(path)
     if not len(rows):
         raise RecordsDoNotFit(str(path), ("there are no rows in it",))
+    if rows.label is None:
+        raise RecordsDoNotFit(str(path), ("the rows have no labels",))
     limits = (
         ("the longest row", max(len(row) for row in rows.input_ids), config.max_position_embeddings),
         ("the highest token", max(int(row.max(initial=0)) for row in rows.input_ids), config.vocab_size - 1),
@@ -377,8 +379,9 @@ def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[A
         "input_mask": [np.ones_like(row) for row in rows.input_ids],
         "segment_ids": rows.segment_ids,
     }
-    is_score = rows.label.dtype.kind == "f"
-    return ragged, {"label": rows.label.astype(np.float32 if is_score else np.int32)}
+    if rows.label is None:
+        return ragged, {}
+    return ragged, {"label": rows.label.astype(np.float32 if rows.label.dtype.kind == "f" else np.int32)}
 
 
 def predicted(logits: NDArray[np.float32]) -> NDArray[Any]:
@@ -391,11 +394,11 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
 
     Args:
         path: the file.
-        rows: the examples.
+        rows: the examples; without labels, that column is empty.
         logits: from `Classifier.predict`, (rows, classes). Written so that float32 gets them back exactly.
     """
     of_classes = [f"logit_{number}" for number in range(logits.shape[1])] if logits.shape[1] > 1 else []
-    labels = rows.label.tolist()
+    labels = [""] * len(rows) if rows.label is None else rows.label.tolist()
     lines = ["\t".join(("index", "label", "prediction", *of_classes))]
     for index, label, prediction, scores in zip(rows.index, labels, predicted(logits), logits, strict=True):
         lines.append("\t".join(map(str, (index, label, prediction, *(scores if of_classes else ())))))
@@ -403,7 +406,7 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
 
 
 def _measure(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
-    return {"loss": _loss(logits.astype(np.float64), rows.label), **measure(metrics, predicted(logits), rows.label)}
+    return {"loss": _loss(logits.astype(np.float64), rows.labels), **measure(metrics, predicted(logits), rows.labels)}
 
 
 def _loss(logits: NDArray[np.float64], labels: NDArray[Any]) -> float:
