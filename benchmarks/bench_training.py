@@ -74,7 +74,7 @@ def recorded_rows(path: Path, count: int) -> Rows:
     return [
         {"input_ids": ids.tolist(), "token_type_ids": segments.tolist(), "labels": int(label)}
         for ids, segments, label in zip(
-            examples.input_ids[:count], examples.segment_ids[:count], examples.label[:count], strict=True
+            examples.input_ids[:count], examples.segment_ids[:count], examples.labels[:count], strict=True
         )
     ]
 

@@ -73,6 +73,13 @@ class BertGlue(Artifact):
     learning_rate: float
 
 
+class GluePredictions(Artifact):
+    """What a model says of the rows of one GLUE task whose labels were not published."""
+
+    task: str
+    submission: RefPath  # a folder with files as GLUE's leaderboard takes them: MRPC.tsv, ...
+
+
 class Text(Artifact):
     """Plain text to pretrain on: a sentence a line, an empty line between documents."""
 

@@ -88,6 +88,16 @@ class GlueTask:
         return "train" in self.files
 
     @property
+    def outputs(self) -> int:
+        """How many numbers a model gives of a row: one of each class, or a score."""
+        return len(self.labels) or 1
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """The further splits with labels, which a model is measured on as on `test`."""
+        return tuple(split for split, file in self.files.items() if file.label and split not in SPLITS)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The names of all splits, valid after train."""
         return tuple(name for split in self.files for name in ((split, "valid") if split == "train" else (split,)))

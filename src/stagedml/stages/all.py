@@ -8,6 +8,7 @@ Nothing here imports TensorFlow; builders do, when they run.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -51,8 +52,9 @@ from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
-from stagedml.stages.models.bert_glue import bert_finetune_glue
+from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
+from stagedml.stages.models.glue_settings import glue_settings
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
@@ -64,6 +66,7 @@ from stagedml.types import (
     File,
     Folder,
     Glue,
+    GluePredictions,
     GlueTFR,
     GlueUnlabelledTFR,
     Text,
@@ -81,6 +84,7 @@ __all__ = [
     "File",
     "Folder",
     "Glue",
+    "GluePredictions",
     "GlueTFR",
     "GlueUnlabelledTFR",
     "Policy",
@@ -96,9 +100,11 @@ __all__ = [
     "all_glue_tfrecords",
     "all_minibert_finetune_glue",
     "all_minilm_finetune_glue",
+    "all_minilm_predict_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
     "bert_finetune_glue",
+    "bert_predict_glue",
     "bert_pretrain",
     "best",
     "bless",
@@ -224,32 +230,56 @@ def all_glue_tfrecords(
     return glue_unlabelled_tfrecords(glue=glue, bert=bert, task=glue.task)
 
 
-def _finetune_glue(task_name: str, bert: BertCP, folder: str | os.PathLike[str] | None, **settings: Any) -> BertGlue:
+def _finetune_glue(
+    checkpoint: str, bert: BertCP, task_name: str, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]
+) -> BertGlue:
     glue = fetch_glue(task_name, folder)
     if not TASKS[glue.task].is_learnt:
         raise UsageError(f"{glue.task} has no rows to learn from; fine-tune on MNLI, whose models answer it")
     data = glue_tfrecords(glue=glue, bert=bert, task=glue.task)
-    return bert_finetune_glue(data=data, bert=bert, task=glue.task, **settings)
+    return bert_finetune_glue(
+        data=data, bert=bert, task=glue.task, **{**glue_settings(checkpoint, glue.task), **settings}
+    )
 
 
-def all_bert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_bert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """BERT base, fine-tuned on one GLUE task.
 
     Args:
         task_name: one of `glue_tasks()`, or SNLI, however capitalised.
         folder: a local `glue_data` folder; default the official sources.
+        settings: parameters of `bert_finetune_glue`; default those of `stages.models.glue_settings`.
     """
-    return _finetune_glue(task_name, all_fetchbert(), folder)
+    return _finetune_glue("base", all_fetchbert(), task_name, folder, settings)
 
 
-def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_minibert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """BERT mini, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
-    return _finetune_glue(task_name, all_fetchminibert(), folder, batch_size=8)
+    return _finetune_glue("mini", all_fetchminibert(), task_name, folder, settings)
 
 
-def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_minilm_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
-    return _finetune_glue(task_name, all_fetch_minilm(), folder, learning_rate=1e-4, batch_size=16)
+    return _finetune_glue("minilm", all_fetch_minilm(), task_name, folder, settings)
+
+
+def all_minilm_predict_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> GluePredictions:
+    """What MiniLM, fine-tuned as by `all_minilm_finetune_glue`, says of GLUE's test, in the leaderboard's files.
+
+    AX is answered by a model of MNLI.
+    """
+    bert = all_fetch_minilm()
+    model = all_minilm_finetune_glue("MNLI" if task_name.upper() == "AX" else task_name, folder, **settings)
+    data = all_glue_tfrecords(task_name, bert, folder)
+    return bert_predict_glue(model=model, bert=bert, data=data, task=data.task)
 
 
 def all_quickstart_pretrain() -> BertPretrained:

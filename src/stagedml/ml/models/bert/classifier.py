@@ -32,6 +32,7 @@ from stagedml.ml.models.bert.checkpoint import (
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
 from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.progress import Progress, silent
+from stagedml.ml.ragged import Ragged
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
 from stagedml.ml.train.callbacks import Callback, KeepBest, MetricNotMeasured, ReduceOnPlateau
@@ -350,8 +351,9 @@ def load_classifier(bert_config: Path, checkpoint: Path) -> Classifier:
     return classifier
 
 
-def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExamples:
-    """Read tokenized examples and make sure that the model has a place for each of their numbers.
+def read_fitting(path: Path, config: BertConfig, classes: int, *, labelled: bool = True) -> EncodedExamples:
+    """Read tokenized examples, with labels unless they need none, and make sure that the model has a place for each of
+    their numbers.
 
     Raises:
         RecordsDoNotFit: it has not.
@@ -359,14 +361,15 @@ def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExample
     rows = read_examples(path)
     if not len(rows):
         raise RecordsDoNotFit(str(path), ("there are no rows in it",))
-    if rows.label is None:
+    if labelled and rows.label is None:
         raise RecordsDoNotFit(str(path), ("the rows have no labels",))
-    limits = (
-        ("the longest row", max(len(row) for row in rows.input_ids), config.max_position_embeddings),
-        ("the highest token", max(int(row.max(initial=0)) for row in rows.input_ids), config.vocab_size - 1),
-        ("the highest segment", max(int(row.max(initial=0)) for row in rows.segment_ids), config.type_vocab_size - 1),
-        ("the highest label", int(rows.label.max()), classes - 1),
-    )
+    limits = [
+        ("the longest row", rows.input_ids.lengths.max(), config.max_position_embeddings),
+        ("the highest token", rows.input_ids.values.max(initial=0), config.vocab_size - 1),
+        ("the highest segment", rows.segment_ids.values.max(initial=0), config.type_vocab_size - 1),
+    ]
+    if rows.label is not None and classes > 1:
+        limits.append(("the highest label", rows.label.max(), classes - 1))
     if problems := tuple(f"{what} is {value}, above {limit}" for what, value, limit in limits if value > limit):
         raise RecordsDoNotFit(str(path), problems)
     return rows
@@ -376,7 +379,7 @@ def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[A
     """The ragged and the scalar columns of examples, for `batching`."""
     ragged: dict[str, Sequence[NDArray[Any]]] = {
         "input_ids": rows.input_ids,
-        "input_mask": [np.ones_like(row) for row in rows.input_ids],
+        "input_mask": Ragged(np.ones_like(rows.input_ids.values), rows.input_ids.offsets),
         "segment_ids": rows.segment_ids,
     }
     if rows.label is None:
