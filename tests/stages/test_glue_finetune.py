@@ -185,3 +185,30 @@ def test_watching_needs_a_metric_of_the_task(tmp_path: Path) -> None:
 
     with pytest.raises(Exception, match="no 'f1' is measured after an epoch; there are loss, matthews"):
         realize(instantiate(watching))
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "rows"),
+    [
+        ("MRPC", "MRPC", {"train": 3668, "test": 408, "unlabelled": 1725}),
+        ("CoLA", "CoLA", {"train": 8551, "test": 1043, "unlabelled": 1063}),
+        ("STS-B", "STS-B", {"train": 5749, "test": 1500, "unlabelled": 1379}),
+        ("WNLI", "WNLI", {"train": 635, "test": 71, "unlabelled": 146}),
+        ("QQP", "QQP-sample", {"train": 3000, "test": 500}),
+    ],
+)
+def test_the_real_files_go_to_metrics(
+    shared_data: Path, tmp_path: Path, name: str, folder: str, rows: dict[str, int]
+) -> None:
+    store_initialize(tmp_path / "root")
+    rref = realize(instantiate(all_finetuned, name, str(shared_data / "glue_data" / folder)))
+    counted = json.loads(mklens(rref).data.rows.contents)
+    counts = {split: entry["rows"] for split, entry in counted.items()}
+    held_out = counts.pop("valid")
+    assert {**counts, "train": counts["train"] + held_out} == rows
+    metrics = json.loads(mklens(rref).metrics.contents)
+    found = columns(mklens(rref).predictions.syspath / "test.tsv")
+    kind = float if TASKS[name].scores else int
+    for metric in TASKS[name].metrics:
+        expected = by_others(metric, found["prediction"].astype(kind), found["label"].astype(kind))
+        assert metrics[f"test_{metric}"] == pytest.approx(expected, abs=1e-6)
