@@ -12,6 +12,7 @@ import pytest
 from stagedml import Build, RefPath, UsageError, output, realize, rref2path, stage
 from stagedml.authoring.lens import mklens
 from stagedml.engine.catalogue import declared, knows_stage, stage_named
+from stagedml.inspection.stages import stage as described
 from stagedml.store.objects import Store
 from stagedml.testing import toys
 
@@ -239,3 +240,12 @@ def test_a_variant_leaves_no_config_of_the_original_behind(store: Store) -> None
     realize(declared("counted", ["scale=2", "text.content=x"], CATALOGUE))
     scales = [store.config(ref).get("scale") for ref in store.derivations() if ref.name == "count"]
     assert scales == [2.0]
+
+
+def test_settings_that_are_handed_on_are_no_parameter_of_their_own() -> None:
+    def all_handed_on(seed: int = 0, **settings: Any) -> toys.Sample:
+        return toys.sample(seed=seed, **settings)
+
+    setattr(sys.modules[CATALOGUE], "all_handed_on", all_handed_on)  # noqa: B010
+    assert [parameter.name for parameter in described("all_handed_on", CATALOGUE).parameters] == ["seed"]
+    assert target("handed_on", "constant=true").constant.val is True

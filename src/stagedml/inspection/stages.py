@@ -11,7 +11,7 @@ from typing import Any
 
 from stagedml.authoring import schema
 from stagedml.authoring.stage import Stage
-from stagedml.engine.catalogue import stage_named, stages_of
+from stagedml.engine.catalogue import parameter_names, stage_named, stages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _parameters(function: Callable[..., Any]) -> list[ParameterView]:
             "argument",
         )
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "r"  # Pylightnix's registry, which is passed by itself
+        if name in parameter_names(function)
     ]
 
 
