@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,3 +160,43 @@ def test_workers_do_not_run_the_main_script_and_end_with_it(tmp_path: Path) -> N
     while any(Path("/proc", worker).exists() for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [worker for worker in workers if Path("/proc", worker).exists()]
+
+
+EDITED = """
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, sys.argv[1])
+from stagedml.ml.processes import ModulesChanged, map_in_order
+from stagedml.ml.metrics import accuracy
+
+path = Path(sys.argv[1]) / "stagedml/ml/metrics.py"
+old, new = sys.argv[2:]
+text = path.read_text()
+assert old in text
+path.write_text(text.replace(old, new))
+try:
+    rows = np.arange(4)
+    print(list(map_in_order(partial(accuracy, rows), iter([rows] * 4), 2, worth=1)))
+except ModulesChanged as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("np.mean(predicted == true)", "np.mean(predicted != true)", "stagedml.ml.metrics changed while the build ran"),
+        ("2 * hits", "3 * hits", "stagedml.ml.metrics changed while the build ran"),
+        ("import numpy as np", "import numpy as np  # a comment", "[1.0, 1.0, 1.0, 1.0]"),
+    ],
+)
+def test_a_worker_does_not_run_what_was_edited_meanwhile(tmp_path: Path, old: str, new: str, said: str) -> None:
+    source = Path(sys.modules["stagedml"].__file__ or "").parent
+    shutil.copytree(source, tmp_path / "stagedml", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", EDITED, str(tmp_path), old, new]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(said), done.stderr

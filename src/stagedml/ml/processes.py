@@ -7,10 +7,13 @@ Rules this module keeps:
 - Results come in the order of the items, whatever the number of processes.
 - A few items a process are under way, however many there are.
 - A process ends with the one that started it, however that ends. Of one that dies, the caller is told.
+- A process runs the code of this package that its caller has loaded, or nothing: edits in between are told of.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
 import pickle
@@ -19,6 +22,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import types
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,6 +50,17 @@ class WorkerDied(BuildError):
         return f"a worker process ended {how}; its last words are in the log; if memory ran out, try fewer workers"
 
 
+class ModulesChanged(BuildError):
+    """Modules were edited after the build had loaded them, so that its workers would run other code than it does."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        super().__init__(modules)
+        self.modules = modules
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.modules)} changed while the build ran; realize it again, in a fresh session"
+
+
 def map_in_order(
     function: Callable[[_Item], _Result], items: Iterator[_Item], workers: int, *, worth: int
 ) -> Generator[_Result, None, None]:
@@ -59,6 +74,7 @@ def map_in_order(
 
     Raises:
         WorkerDied: a process was killed.
+        ModulesChanged: modules that it needs are not on the disk what they are in memory.
         Exception: what the function raised.
     """
     first = list(islice(items, workers * worth))
@@ -126,7 +142,12 @@ class _Worker:
         try:
             if self._function is not None:
                 self.process.stdin.write(self._function)
+                self.process.stdin.flush()
                 self._function = None
+                theirs = pickle.load(self.process.stdout)
+                ours = loaded_code()
+                if changed := tuple(sorted(name for name in {*ours} & {*theirs} if ours[name] != theirs[name])):
+                    raise ModulesChanged(changed)
             pickle.dump(item, self.process.stdin, pickle.HIGHEST_PROTOCOL)
             self.process.stdin.flush()
             result, error = pickle.load(self.process.stdout)
@@ -151,6 +172,8 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes into the log
     function = pickle.load(asked)
+    pickle.dump(loaded_code(), answers)
+    answers.flush()
     while True:
         try:
             item = pickle.load(asked)
@@ -167,6 +190,47 @@ def serve() -> None:
         answers.flush()
 
 
+def loaded_code() -> dict[str, str]:
+    """A digest of the code of each module of this package that is loaded, by its name."""
+    return {
+        name: hashlib.sha256(repr(_facts(module)).encode()).hexdigest()
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == __name__.partition(".")[0]
+    }
+
+
+def _facts(module: types.ModuleType) -> list[tuple[str, object]]:
+    """What a module says: its functions, the methods of its classes, and its plain constants."""
+    facts: list[tuple[str, object]] = []
+    pending = [("", vars(module))]
+    while pending:
+        prefix, scope = pending.pop()
+        for name, value in sorted(scope.items()):
+            function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
+            if isinstance(function, types.FunctionType):
+                if function.__module__ == module.__name__:
+                    facts.append((prefix + name, _code_facts(function.__code__)))
+            elif isinstance(value, type):
+                if value.__module__ == module.__name__ and "." not in prefix:
+                    pending.append((f"{name}.", dict(vars(value))))
+            elif not name.startswith("__") and isinstance(value, _PLAIN):
+                facts.append((prefix + name, _constant(value)))
+    return facts
+
+
+def _code_facts(code: types.CodeType) -> object:
+    return (code.co_code, code.co_names, code.co_varnames, tuple(map(_constant, code.co_consts)))
+
+
+def _constant(value: object) -> object:
+    if isinstance(value, types.CodeType):
+        return _code_facts(value)
+    if isinstance(value, tuple):
+        return tuple(map(_constant, value))
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else value
+
+
+_PLAIN = (str, bytes, int, float, tuple, frozenset)
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     f"from {serve.__module__} import {serve.__name__}; {serve.__name__}()"
