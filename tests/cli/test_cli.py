@@ -433,3 +433,37 @@ def test_a_termination_ends_builds_and_is_told(tmp_path: Path) -> None:
         assert process.returncode == 143
         assert "stagedml: terminated; what was finished is kept" in err
         assert not subprocess.run(["pgrep", "-f", "sleep 97.25"], capture_output=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "--force", TOYS, "content=xy"],
+        ["plan", TOYS, "--force", "content=xy"],
+        ["plan", TOYS, "--force", "--", "xy"],
+        ["realize", TOYS, "--dry-run", "--force", "content=xy"],
+    ],
+)
+def test_arguments_of_a_stage_may_follow_options(
+    capsys: pytest.CaptureFixture[str], root: str, arguments: list[str]
+) -> None:
+    wanted = run(capsys, "plan", "--root", root, TOYS, "content=xy", "--force")
+    assert wanted[0] == 0
+    assert run(capsys, "--root", root, *arguments) == wanted
+
+
+def test_words_after_options_are_taken_in_their_order(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    assert run(capsys, "realize", "--root", root, TOYS)[0] == 0
+    tree = run(capsys, "tree", "--root", root, TOYS, "content=xy", "--depth", "0", "--json")
+    assert run(capsys, "tree", "--root", root, TOYS, "--depth", "0", "content=xy", "--json") == tree
+    assert (
+        run(capsys, "du", "text", "--root", root, "count", "--json")[1]
+        == (run(capsys, "du", "text", "count", "--root", root, "--json")[1])
+    )
+
+
+def test_a_parameter_given_like_an_option_is_no_word(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", TOYS, "--root", root, "--the-content", "xy", "--force"])
+    assert ended.value.code == EXIT_USAGE
+    assert "a parameter of a stage is written the_content=xy" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -14,6 +15,9 @@ REF = (
     "an rref, the start of its hash, a path or link into the store, or a stage's name, or the start of it, for the "
     "latest; NAME~1 for the one before, NAME@best, NAME@best:METRIC, NAME@lowest:METRIC"
 )
+#: Where a verb that takes any number of words has them.
+_WORDS = ("arguments", "refs", "command_line")
+_LIKE_AN_OPTION = re.compile(r"-(?![\d.])")  # a negative number is none
 _HELP = "`stagedml help VERB` tells more of one, `stagedml completion SHELL` completes them."
 _EXIT_CODES = """Exit codes
   0   done
@@ -54,9 +58,9 @@ class Top(_Parser):
         self.verbs = _Verbs(self)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As of argparse; a parameter that was given like an option is told how it is written."""
+        """As of argparse, but words may follow options; a parameter given like an option is told how it is written."""
         found, extra = self.parse_known_args(args, namespace)
-        if extra:
+        if extra and not _taken(found, extra):
             told = f"unrecognized arguments: {' '.join(extra)}"
             meant = _assignments(extra) if hasattr(found, "arguments") else ""
             self.error(f"{told}; a parameter of a stage is written {meant}" if meant else told)
@@ -75,6 +79,16 @@ class Top(_Parser):
         parts.append(f"--root ROOT and -v may stand before VERB, too. {_HELP}")
         parts.append(_EXIT_CODES)
         return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _taken(found: argparse.Namespace, extra: Sequence[str]) -> bool:
+    """Give a verb that takes any number of words those that argparse left over, since they follow an option."""
+    given = next((getattr(found, name) for name in _WORDS if hasattr(found, name)), None)
+    before, after = (extra[: extra.index("--")], extra[extra.index("--") + 1 :]) if "--" in extra else (extra, [])
+    if given is None or any(map(_LIKE_AN_OPTION.match, before)):
+        return False
+    given += [*before, *after]
+    return True
 
 
 def _assignments(extra: Sequence[str]) -> str:
