@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pexpect
 import pytest
 
 from cli.conftest import Run
+from stagedml.cli.main import EXIT_FAILED
 
 TOYS = "stagedml.testing.toys"
 
@@ -119,3 +121,26 @@ def test_what_a_builder_prints_is_no_result(run: Run) -> None:
     assert rref.startswith("rref:")
     assert Path(path).is_dir()
     assert "what a builder prints" in err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_what_the_output_has_no_letter_for_is_spelt_out(run: Run, root: str, environment: dict[str, str]) -> None:
+    for label in ("ä", "ö"):
+        assert run("realize", f"{TOYS}:text", f"content={label}")[0] == 0
+
+    def told(*arguments: str) -> tuple[int, bytes, bytes]:
+        command = [sys.executable, "-m", "stagedml.cli.main", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, check=False, env={**os.environ, **environment, "STAGEDML_ROOT": root}
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = told("ls")
+    assert (code, err) == (0, b"")
+    assert rb"content=\xe4" in out
+    code, out, err = told("show", "n\u00e4her")
+    assert (code, out) == (EXIT_FAILED, b"")
+    assert err.startswith(b"stagedml: n\\")

@@ -341,6 +341,7 @@ def _collection(verbs: _Verbs) -> None:
     action.add_argument("ref", metavar="REF", help="as of show")
     action = actions.add_parser("rm", parents=again, help="remove a link", description="Remove a link.")
     action.add_argument("name", metavar="LINK", help="the link's path below the experiments folder")
+    action.add_argument("--force", action="store_true", help="remove it even if it is none of this store's")
     text = "no longer look for links in a folder"
     action = actions.add_parser("forget", parents=again, help=text, description=f"{text.capitalize()}.")
     action.add_argument("name", metavar="FOLDER", help="an experiments folder that is no more")

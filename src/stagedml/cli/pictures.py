@@ -68,7 +68,8 @@ def run_plot(arguments: argparse.Namespace) -> int:
         told = f"not drawn: {', '.join(plot.left_out)}; {lists}--metric NAME draws one, --json has all numbers"
         print(words.printable(told), file=sys.stderr)
     if output is None:
-        sys.stdout.write(plot.svg())
+        sys.stdout.flush()
+        sys.stdout.buffer.write(plot.svg().encode())  # which says that it is UTF-8
         return 0
     path = plot.save(output)
     if not arguments.json:

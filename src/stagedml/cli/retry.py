@@ -25,11 +25,17 @@ def run(arguments: argparse.Namespace) -> int:
             problem += f"; one still goes on, and `stagedml log -f` follows it: {shlex.join(runs[0].command)}"
         raise UsageError(problem)
     words = last.command
+    if last.mended:
+        sys.stderr.write(f"nothing to do: it {_told(last)} in {last.folder}, and has succeeded since: {shlex.join(words)}\n")
+        return 0
     if words[:1] != ("stagedml",):
         spelt = shlex.join(words)
         raise UsageError(f"the last run that did not end well was no command of stagedml's; run it again: {spelt}")
-    told = last.state if last.state == "failed" else f"was {last.state}"
-    sys.stderr.write(f"in {last.folder}, it {told}: {shlex.join(words)}\n")
+    sys.stderr.write(f"in {last.folder}, it {_told(last)}: {shlex.join(words)}\n")
     os.chdir(last.folder)
     root = [] if "--root" in words or arguments.root is None else ["--root", arguments.root]
     return main([*words[1:], *root])
+
+
+def _told(run: logs.RunLog) -> str:
+    return run.state if run.state == "failed" else f"was {run.state}"

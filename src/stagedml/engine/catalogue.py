@@ -286,6 +286,8 @@ def _how_to_name(text: str, module: str) -> str:
     file = next((path for path in paths if path.is_file()), None)
     if file is None:
         return "write MODULE:FUNCTION, and name the folder that holds the module in PYTHONPATH"
+    if not file.stem.isidentifier():
+        return f"give {file} a name of letters, digits and _ alone, so that Python can import it"
     folder, parts = file.absolute().parent, [file.stem]
     while (folder / "__init__.py").is_file():
         folder, parts = folder.parent, [folder.name, *parts]

@@ -202,7 +202,7 @@ def linkrref(rref: str, link: str | os.PathLike[str] | None = None) -> str:
 
     Args:
         rref: the realization.
-        link: the link's path below the experiments folder, or, beginning with `/`, `./` or `../`, a path anywhere;
+        link: the link's path below the experiments folder, or, beginning with `/` or `./`, a path anywhere;
             default the name of its stage.
 
     Returns:

@@ -248,7 +248,7 @@ def realize(
         force: rebuild the target (True), or the given stages, names or references.
         args: values of Exec parameters: a name for all stages that have it, or a reference and a dict for one.
         offline: never try the network; default what `STAGEDML_OFFLINE` says.
-        link: keep the result by a link: a path below the experiments folder, or, beginning with `/`, `./` or `../`, a
+        link: keep the result by a link: a path below the experiments folder, or, beginning with `/` or `./`, a
             path anywhere.
         jobs: how many builds may run at once; default what `STAGEDML_JOBS` says, else 1. With 1 they run in this
             process, where a debugger works; with more, each in a process of its own: what it prints is kept, its
