@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that repeats what it does not understand as a terminal can show it."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(words.printable(message))
+        super().error(words.brief(message))
 
 
 class Top(_Parser):
@@ -83,11 +83,11 @@ class Top(_Parser):
 
 def _taken(found: argparse.Namespace, extra: Sequence[str]) -> bool:
     """Give a verb that takes any number of words those that argparse left over, since they follow an option."""
-    given = next((getattr(found, name) for name in _WORDS if hasattr(found, name)), None)
+    name = next((name for name in _WORDS if hasattr(found, name)), None)
     before, after = (extra[: extra.index("--")], extra[extra.index("--") + 1 :]) if "--" in extra else (extra, [])
-    if given is None or any(map(_LIKE_AN_OPTION.match, before)):
+    if name is None or any(map(_LIKE_AN_OPTION.match, before)):
         return False
-    given += [*before, *after]
+    setattr(found, name, [*getattr(found, name), *before, *after])
     return True
 
 
@@ -145,6 +145,7 @@ def _realizing(verbs: _Verbs) -> None:
         sub.add_argument(
             "arguments",
             nargs="*",
+            default=[],
             metavar="ARGUMENT",
             help="VALUE or NAME=VALUE; NAME may be a parameter of the stage that comes out, STAGE.NAME of one inside, "
             "by the name that plan shows",
@@ -168,7 +169,7 @@ def _realizing(verbs: _Verbs) -> None:
             default=[],
             metavar="NAME=VALUE",
             dest="exec_values",
-            help="how to run: a parameter that is in no hash",
+            help="how to run: a parameter that is in no hash; STAGE.NAME is that of one stage",
         )
     sub = verbs.add(
         "check",
@@ -176,7 +177,7 @@ def _realizing(verbs: _Verbs) -> None:
         "It is realized first if need be. The exit code is 1 if it is different. The verdict is kept, as show tells.",
     )
     sub.add_argument("stage", metavar="STAGE", help="as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--times", type=int, default=1, metavar="N", help="build it N times (default 1)")
     sub.add_argument("--rtol", type=float, metavar="X", help="relative tolerance of floating point numbers")
     sub.add_argument("--atol", type=float, metavar="X", help="absolute tolerance of floating point numbers")
@@ -219,7 +220,10 @@ def _looking(verbs: _Verbs) -> None:
     )
     sub.add_argument("ref", nargs="?", metavar="REF", help="as of show; default the last run")
     sub.add_argument(
-        "-f", "--follow", action="store_true", help="go on while it runs, or begins; of REF, its newest build"
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on while it runs; of REF, its newest build, which a run that goes on may have yet to begin",
     )
     sub.add_argument("--runs", action="store_true", help="list the runs there were, or those that were to build REF")
     sub = verbs.add(
@@ -229,7 +233,9 @@ def _looking(verbs: _Verbs) -> None:
         json=False,
     )
     sub.add_argument("ref", metavar="REF", help="as of show")
-    sub.add_argument("command_line", nargs="*", metavar="COMMAND", help="instead of the shell; put -- before it")
+    sub.add_argument(
+        "command_line", nargs="*", default=[], metavar="COMMAND", help="instead of the shell; put -- before it"
+    )
     sub = verbs.add(
         "verify",
         "read what is in the store and say what is damaged",
@@ -248,7 +254,7 @@ def _asking(verbs: _Verbs) -> None:
         "of realize, what would happen. A line for each event, causes first.",
     )
     sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub = verbs.add(
         "diff", "say what differs between two realizations", "Config, code, packages, inputs, metrics, files."
     )
@@ -261,7 +267,7 @@ def _asking(verbs: _Verbs) -> None:
     )
     sub.add_argument("old", metavar="REF", help="as of show, or a dref")
     sub.add_argument("stage", metavar="STAGE", help="as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
 
 
@@ -273,7 +279,7 @@ def _drawing(verbs: _Verbs) -> None:
         "Its inputs stand below it, each with its own below; of a stage and its arguments, with what realize would do.",
     )
     sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--depth", type=int, metavar="N", help="show N levels of inputs")
     sub.add_argument("--svg", metavar="FILE", help="draw it to a file instead: .svg, .png, or .dot for Graphviz")
     sub.add_argument("--force", action="store_true", help="replace FILE if it is there")

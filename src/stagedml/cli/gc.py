@@ -11,6 +11,7 @@ from stagedml.authoring.session import using_store
 from stagedml.cli.output import complain, show, table
 from stagedml.core import words
 from stagedml.engine import keep
+from stagedml.engine.catalogue import declared_line
 from stagedml.errors import UsageError
 from stagedml.inspection.answers import Collection, KeptBy
 from stagedml.inspection.selectors import find
@@ -41,7 +42,11 @@ def _reference(store: Store, text: str) -> str:
     except NotInStore:
         if text.startswith(("rref:", "dref:")):
             raise
-        return text
+    try:
+        declared_line(text, read_settings().catalogue)
+    except UsageError as error:
+        raise UsageError(f"--keep {text}: there is no such realization, and as a stage: {error}") from error
+    return text
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:

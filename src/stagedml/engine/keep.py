@@ -150,7 +150,8 @@ def _named(store: Store, keep: Iterable[Instantiated[Any] | Closure | str] | str
             try:
                 named.update(_references(store, line, settings.catalogue))
             except UsageError as error:
-                raise UsageError(f"STAGEDML_KEEP: {error}") from error
+                hint = "it takes stages, and whole references: rref:... or dref:..."
+                raise UsageError(f"STAGEDML_KEEP: {error}; {hint}") from error
     return named
 
 

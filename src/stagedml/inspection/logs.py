@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stagedml.core.refs import parse_dref, parse_rref
+from stagedml.core.refs import RealizationRef, parse_dref, parse_rref
 from stagedml.engine.journal import PastRun, events_of, past_runs
 from stagedml.errors import UsageError
-from stagedml.inspection.selectors import find
+from stagedml.inspection.selectors import NoSuchRealization, find
 from stagedml.store import atomic, locks
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER, Layout
 from stagedml.store.metadata import Metadata
@@ -282,6 +282,19 @@ def log_of(store: Store, text: str) -> BuildLog:
     state = "adopted" if known is not None and known.builds[-1].adopted else "built"
     events = _events_that_made(store, str(ref))
     return BuildLog(str(ref), state, str(folder), path, events, _note(path, events, known))
+
+
+def find_or_tell(store: Store, text: str) -> RealizationRef:
+    """As `selectors.find`; where nothing came of the last build of a stage, the error says so."""
+    try:
+        return find(store, text)
+    except NoSuchRealization as error:
+        unfinished = _unfinished(store, text)
+        if unfinished is None:
+            raise
+        how = {RUNNING: "still goes on", "failed": "failed"}.get(unfinished.state, f"was {unfinished.state}")
+        hint = f"its last build {how}; `stagedml log {parse_dref(unfinished.ref).name}` tells more"
+        raise NoSuchRealization(text, error.storage, hint) from None
 
 
 def _note(path: str, events: Sequence[Mapping[str, Any]], known: Metadata | None) -> str:

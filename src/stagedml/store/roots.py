@@ -266,7 +266,7 @@ def place_of(store: Store, place: str) -> Path:
     layout = store.layout
     path, anywhere = _path_of(layout, place)
     if not anywhere and (".." in place.split("/") or path == layout.experiments):
-        raise CannotLink(place, f"not a name below {layout.experiments}; give NAME, FOLDER/NAME, ./PATH or /PATH")
+        raise CannotLink(place, f"not a name below {layout.experiments}; give NAME, FOLDER/NAME, or ./PATH")
     real = Path(os.path.realpath(path.parent))
     if any(real.is_relative_to(os.path.realpath(top)) for top in (layout.storage, layout.side)):
         raise CannotLink(str(path), "inside of the store, where nothing is written; links to it lie elsewhere")
