@@ -73,6 +73,7 @@ def test_json_of_plan_holds_the_steps(capsys: pytest.CaptureFixture[str], root: 
 
 
 def test_dry_run_builds_nothing(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    run(capsys, "init", root)
     run(capsys, "realize", "--root", root, TOYS, "--dry-run")
     _, out, _ = run(capsys, "ls", "--root", root, "--json")
     assert json.loads(out) == []
@@ -402,7 +403,9 @@ def test_retry_runs_again_what_failed(
     assert "it failed: stagedml realize --root" in err
     assert "flaky:flaky 'word=a b'" in err
     assert out.startswith("rref:")
-    assert run(capsys, "retry", "--root", root)[0] == 0  # the last one that did not end well is still that
+    code, out, err = run(capsys, "retry", "--root", root)
+    assert (code, out) == (0, "")
+    assert err.startswith("nothing to do: it failed, and has succeeded since: stagedml realize --root ")
 
 
 def test_a_termination_ends_builds_and_is_told(tmp_path: Path) -> None:
@@ -433,3 +436,123 @@ def test_a_termination_ends_builds_and_is_told(tmp_path: Path) -> None:
         assert process.returncode == 143
         assert "stagedml: terminated; what was finished is kept" in err
         assert not subprocess.run(["pgrep", "-f", "sleep 97.25"], capture_output=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "--force", TOYS, "content=xy"],
+        ["plan", TOYS, "--force", "content=xy"],
+        ["plan", TOYS, "--force", "--", "xy"],
+        ["realize", TOYS, "--dry-run", "--force", "content=xy"],
+    ],
+)
+def test_arguments_of_a_stage_may_follow_options(
+    capsys: pytest.CaptureFixture[str], root: str, arguments: list[str]
+) -> None:
+    wanted = run(capsys, "plan", "--root", root, TOYS, "content=xy", "--force")
+    assert wanted[0] == 0
+    assert run(capsys, "--root", root, *arguments) == wanted
+
+
+def test_words_after_options_are_taken_in_their_order(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    assert run(capsys, "realize", "--root", root, TOYS)[0] == 0
+    tree = run(capsys, "tree", "--root", root, TOYS, "content=xy", "--depth", "0", "--json")
+    assert run(capsys, "tree", "--root", root, TOYS, "--depth", "0", "content=xy", "--json") == tree
+    assert (
+        run(capsys, "du", "text", "--root", root, "count", "--json")[1]
+        == (run(capsys, "du", "text", "count", "--root", root, "--json")[1])
+    )
+
+
+def test_a_parameter_given_like_an_option_is_no_word(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", TOYS, "--root", root, "--the-content", "xy", "--force"])
+    assert ended.value.code == EXIT_USAGE
+    assert "a parameter of a stage is written the_content=xy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["plan"], ["realize", "--dry-run"], ["tree"], ["why"]])
+def test_who_only_looks_makes_no_store(
+    capsys: pytest.CaptureFixture[str], root: str, command: list[str], tmp_path: Path
+) -> None:
+    code, out, err = run(capsys, *command, "--root", root, TOYS, "content=xy")
+    assert code == 0
+    assert out.count("first build") == 3
+    assert err == f"there is no store in {root} yet; this is as of an empty one\n"
+    assert os.listdir(tmp_path) == []
+    assert run(capsys, "realize", "--root", root, TOYS)[0] == 0
+    assert run(capsys, *command, "--root", root, TOYS, "content=xy")[2] == ""
+
+
+def test_there_is_nothing_to_retry_where_there_is_no_store(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    code, _, err = run(capsys, "retry", "--root", root)
+    assert code == EXIT_FAILED
+    assert "`stagedml init`" in err
+    assert not Path(root).exists()
+
+
+def test_how_one_stage_runs_is_told_by_its_name(capsys: pytest.CaptureFixture[str], root: str) -> None:
+    assert run(capsys, "realize", "--root", root, TOYS, "--exec", "workers=2", "--exec", "count.workers=3")[0] == 0
+    builds = json.loads(run(capsys, "show", "--root", root, "count", "--json")[1])["builds"]
+    assert [build["arguments"] for build in builds] == [{"workers": 3}]
+    code, _, err = run(capsys, "realize", "--root", root, TOYS, "--force", "--exec", "text.workers=3")
+    assert code == EXIT_USAGE
+    assert "no stage here has an Exec parameter 'text.workers'; there are: workers" in err
+
+
+@pytest.mark.parametrize("verb", ["realize", "plan", "check", "why", "tree"])
+def test_what_may_be_left_out_is_not_called_required(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    with pytest.raises(SystemExit):
+        main([verb])
+    assert "ARGUMENT" not in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_a_composing_function_raises_is_told_with_its_line(
+    capsys: pytest.CaptureFixture[str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "composing_badly.py"
+    file.write_text(
+        "from stagedml.testing.toys import all_counted\n"
+        "def all_bad(n: int = 1):\n    return all_counted(str(1 / (n - 1)))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, err = run(capsys, "plan", "--root", root, "composing_badly:all_bad")
+    assert (code, out) == (EXIT_USAGE, "")
+    told = f"composing_badly:all_bad: it failed, ZeroDivisionError: division by zero at {file}:3"
+    assert err.splitlines()[-2:] == [f"stagedml: {told}", "  return all_counted(str(1 / (n - 1)))"]
+    assert run(capsys, "plan", "--root", root, "composing_badly:all_bad", "n=3")[0] == 0
+
+
+def test_what_keeps_nothing_is_said_to_be_neither_realization_nor_stage(
+    capsys: pytest.CaptureFixture[str], root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "realize", "--root", root, TOYS)[0] == 0
+    assert run(capsys, "gc", "--root", root, "--keep", "count")[0] == 0
+    code, _, err = run(capsys, "gc", "--root", root, "--keep", "nosuch")
+    assert code == EXIT_USAGE
+    assert "--keep nosuch: there is no such realization, and as a stage: " in err
+    monkeypatch.setenv("STAGEDML_KEEP", "count")
+    assert "it takes stages, and whole references: rref:... or dref:..." in run(capsys, "gc", "--root", root)[2]
+
+
+@pytest.mark.parametrize("option", [["plot", "-o"], ["tree", "--svg"], ["export", "-o"]])
+def test_a_file_that_cannot_be_written_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], root: str, option: list[str]
+) -> None:
+    assert run(capsys, "realize", "--root", root, "cli.failing:lasting")[0] == 0
+    verb, given = option
+    code, out, err = run(capsys, verb, "--root", root, "lasting", given, "/nosuch/x.svg")
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "/nosuch/x.svg cannot be written: No such file or directory" in err
+
+
+def test_a_module_whose_name_cannot_be_one_is_not_advised(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy two.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "realize", "--root", str(tmp_path / "root"), "toy two:f")
+    assert code == EXIT_USAGE
+    assert "give toy two.py a name of letters, digits and _ alone" in err
+    assert "write toy two" not in err

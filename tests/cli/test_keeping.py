@@ -204,3 +204,64 @@ def test_names_that_no_terminal_shows_are_spelt_out(run: Run, tmp_path: Path) ->
     (tmp_path / "root" / "roots" / "a\nb").symlink_to("nowhere")
     assert len(run("roots").stdout.splitlines()) == 3
     assert "a\\nb" in run("roots").stdout
+
+
+def test_links_of_another_store_are_named_and_left_alone(run: Run, tmp_path: Path) -> None:
+    kept = rref(run("realize", "stagedml.testing.toys:text", "--out-link", "rep"))
+    roots = tmp_path / "root" / "roots"
+    advice = run("init", "new", STAGEDML_EXPERIMENTS=str(roots)).stderr
+    assert f"export PYLIGHTNIX_ROOT={tmp_path / 'new'} STAGEDML_EXPERIMENTS={tmp_path / 'new' / 'roots'}\n" in advice
+
+    half = {"PYLIGHTNIX_ROOT": str(tmp_path / "new"), "STAGEDML_EXPERIMENTS": str(roots)}
+    assert f"in another store: {tmp_path / 'root' / 'store-v0'}/" in run("roots", **half).stdout
+    doctor = run("doctor", **half).stdout
+    assert "1 link into other stores, the first " in doctor
+    assert f"links go to {roots}, the folder of the store in {tmp_path / 'root'}" in doctor
+    assert f"-> export STAGEDML_EXPERIMENTS={tmp_path / 'new' / 'roots'}" in doctor
+    assert "to nothing" not in doctor
+    assert f"links go to {roots}, the folder of the store in {tmp_path / 'root'}" in run("config", **half).stderr
+
+    refused = run("roots", "rm", "rep", **half)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"it leads into another store, {tmp_path / 'root' / 'store-v0'}, so it is left alone" in refused.stderr
+    assert kept in run("roots").stdout
+    assert run("roots", "rm", "rep", "--force", **half).returncode == 0
+    assert not os.path.lexists(roots / "rep")
+
+
+def test_doctor_and_config_say_nothing_of_an_experiments_folder_that_is_no_stores(run: Run, tmp_path: Path) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    for folder in (tmp_path / "root" / "roots", tmp_path / "mine"):
+        assert "links go to" not in run("doctor", STAGEDML_EXPERIMENTS=str(folder)).stdout
+        assert run("config", STAGEDML_EXPERIMENTS=str(folder)).stderr == ""
+
+
+def test_a_link_that_leads_to_no_realization_is_removed_only_by_force(run: Run, tmp_path: Path) -> None:
+    gone = rref(run("realize", "stagedml.testing.toys:text", "--out-link", "mine"))
+    other = tmp_path / "root" / "roots" / "etc"
+    other.symlink_to("/etc")
+    refused = run("roots", "rm", "etc")
+    assert refused.returncode == 2
+    assert "it leads to no realization, so it is left alone" in refused.stderr
+    assert run("roots", "rm", "etc", "--force").returncode == 0
+    assert not other.is_symlink()
+    assert run("gc", "--grace", "0", "--delete").returncode == 0
+    folder = tmp_path / "root" / "store-v0" / gone.partition("-")[2]
+    folder.rename(tmp_path / "elsewhere")  # what the link kept is no more
+    assert run("roots", "rm", "mine").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../x", "a/../b"])
+def test_no_link_climbs_out_of_the_experiments_folder(run: Run, tmp_path: Path, name: str) -> None:
+    rref(run("realize", "stagedml.testing.toys:text"))
+    refused = run("roots", "add", name, "text")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "give NAME, FOLDER/NAME, or ./PATH" in refused.stderr
+    assert not (tmp_path / "x").is_symlink()
+
+
+def test_what_init_says_to_type_can_be_typed(run: Run, tmp_path: Path) -> None:
+    advice = run("init", "a b").stderr.strip().removeprefix("to work in it: ")
+    shell = f"{advice}; {sys.executable} -m stagedml.cli.main config --json"
+    told = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(told.stdout)[0]["value"] == str(tmp_path / "a b")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
-from stagedml.cli.main import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE
+from stagedml.cli.main import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE
 from stagedml.inspection.logs import RunningBuilds
 from stagedml.settings import read_settings
 from stagedml.store.objects import Store
@@ -180,3 +182,61 @@ def test_retry_says_how_the_run_ended_and_leaves_alone_what_goes_on(
     code, out, err = run("retry")
     assert (code, out[:5]) == (0, "rref:")
     assert f"in {os.getcwd()}, it was killed: stagedml realize" in err
+
+
+def test_what_was_mended_and_ran_again_is_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from stagedml import *\nclass Text(Artifact):\n    text: RefPath\n"
+        "@stage(Text, name='mended')\ndef mended(build: Build, *, text: RefPath = output('text')) -> None:\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "to_mend", raising=False)
+    (tmp_path / "to_mend.py").write_text(f"{text}    raise RuntimeError('no luck')\n")
+    assert run("realize", "to_mend:mended", "--force")[0] == EXIT_FAILED
+    assert "of the last 3 runs, 1 did not end well" in run("doctor")[1]
+    assert [one["mended"] for one in json.loads(run("log", "--runs", "--json")[1])] == [False]
+
+    monkeypatch.delitem(sys.modules, "to_mend")
+    (tmp_path / "to_mend.py").write_text(f"{text}    build.path(text).write_text('now it is whole')\n")
+    importlib.invalidate_caches()
+    assert run("realize", TALKING)[0] == 0  # which mends nothing
+    assert "of the last 3 runs, 1 did not end well" in run("doctor")[1]
+    assert run("realize", "to_mend:mended")[0] == 0
+    assert "did not end well" not in run("doctor")[1]
+    code, out, err = run("retry")
+    assert (code, out) == (0, "")
+    assert err.startswith("nothing to do: it failed, and has succeeded since: stagedml realize ")
+    assert [one["mended"] for one in json.loads(run("log", "--runs", "--json")[1])] == [False, False, True]
+
+
+def test_a_stage_with_other_arguments_mends_nothing(run: Run) -> None:
+    measuring = "cli.failing:measuring"
+    assert run("realize", measuring, "metric=a", "fails=true")[0] == EXIT_FAILED
+    assert run("realize", measuring, "metric=a")[0] == 0
+    assert run("retry")[0] == EXIT_FAILED
+
+
+def test_show_and_why_tell_that_the_last_build_failed(run: Run) -> None:
+    assert run("realize", "cli.failing:failing")[0] == EXIT_FAILED
+    for verb in ("show", "why"):
+        code, out, err = run(verb, "failing")
+        assert (code, out) == (EXIT_FAILED, "")
+        assert "its last build failed; `stagedml log failing` tells more" in err
+    assert "its last build" not in run("show", "fail")[2]
+
+
+def test_what_is_shown_though_nothing_runs_is_said(run: Run) -> None:
+    assert run("realize", TALKING)[0] == 0
+    code, out, err = run("log", "-f")
+    assert code == 0
+    assert out.endswith("done\n")
+    assert err == "nothing runs just now; the last run:\n"
+
+
+def test_a_long_argument_is_told_in_short(run: Run) -> None:
+    text, long = "stagedml.testing.toys:text", "x" * 100_000
+    assert run("realize", text, f"content={long}")[0] == 0
+    for command in (["log"], ["log", "--runs"], ["show", "text"], ["ls"], ["ls", long], ["show", long], ["plan", long]):
+        told = run(*command)
+        assert max(map(len, told[1].splitlines() + told[2].splitlines())) < 1100, command
+    assert long in run("show", "text", "--json")[1]

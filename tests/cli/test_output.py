@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pexpect
 import pytest
 
 from cli.conftest import Run
+from stagedml.cli.main import EXIT_FAILED
 
 TOYS = "stagedml.testing.toys"
 
@@ -109,7 +111,7 @@ def test_a_log_is_followed_until_the_build_is_over(run: Run, root: str, tmp_path
         assert "done in" in out
         assert "its builder ran in the session's process" in err
     code, out, err = run("log", "-f")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "nothing runs just now; the last run:\n")
     assert out.splitlines()[-1].endswith("done")
 
 
@@ -119,3 +121,59 @@ def test_what_a_builder_prints_is_no_result(run: Run) -> None:
     assert rref.startswith("rref:")
     assert Path(path).is_dir()
     assert "what a builder prints" in err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_what_the_output_has_no_letter_for_is_spelt_out(run: Run, root: str, environment: dict[str, str]) -> None:
+    for label in ("ä", "ö"):
+        assert run("realize", f"{TOYS}:text", f"content={label}")[0] == 0
+
+    def told(*arguments: str) -> tuple[int, bytes, bytes]:
+        command = [sys.executable, "-m", "stagedml.cli.main", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, check=False, env={**os.environ, **environment, "STAGEDML_ROOT": root}
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = told("ls")
+    assert (code, err) == (0, b"")
+    assert rb"content=\xe4" in out
+    code, out, err = told("show", "n\u00e4her")
+    assert (code, out) == (EXIT_FAILED, b"")
+    assert err.startswith(b"stagedml: n\\")
+
+
+def test_what_tells_realizations_apart_is_whole_on_a_narrow_terminal(run: Run, root: str) -> None:
+    for rate in ("0.000125", "0.000135"):
+        assert run("realize", "cli.failing:lasting", f"rate={rate}", "epochs=2")[0] == 0
+    lines = on_terminal(root, "ls", columns=50, environment={"NO_COLOR": "1"}).splitlines()
+    assert [line for line in lines if line.startswith("  ")] == ["  rate=0.000125", "  rate=0.000135"]
+    assert len(lines) == 5
+    wide = on_terminal(root, "ls", columns=120, environment={"NO_COLOR": "1"}).splitlines()
+    assert len(wide) == 3
+    assert wide[1].endswith("  rate=0.000125")
+
+
+def test_runs_tell_the_stage_on_a_narrow_terminal(
+    run: Run, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"NO_COLOR": "1", "STAGEDML_ROOT": root}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        command = [sys.executable, "-m", "stagedml", "realize", f"{TOYS}:text", f"content={folder * 80}"]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
+        told = on_terminal(root, "log", "--runs", columns=70, environment=environment)
+        assert f"stagedml realize {TOYS}:text" in told, folder
+        assert (f"all in {tmp_path / folder}" in told) == (folder == "a")
+    assert str(tmp_path / "b") in on_terminal(root, "log", "--runs", columns=300, environment=environment)
+
+
+def test_a_full_disk_behind_standard_output_is_not_taken_for_the_stores(filled: str) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "stagedml", "--root", filled, "ls"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (EXIT_FAILED, "stagedml: standard output: No space left on device\n")

@@ -261,3 +261,12 @@ def test_dir_of_a_lens_tells_what_can_be_asked_for(looked_at: Session, store: St
     fresh = Store(store.layout)
     looked_at.shell.user_ns["fresh"] = fresh
     assert "val" in dir(looked_at.run("using_store(fresh).__enter__() and mklens(rref)"))
+
+
+def test_why_of_a_stage_that_takes_arguments_is_of_its_last_realization(cells: Session) -> None:
+    with pytest.raises(SessionError):
+        cells.run("%why echo")  # which was not built yet
+    cells.run("rref = realize(instantiate(all_echoes))")
+    assert cells.run("%why echo").target == cells.run("rref")
+    with pytest.raises(SessionError, match="nothing"):
+        cells.run("%why echo nothing=1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -14,6 +15,9 @@ REF = (
     "an rref, the start of its hash, a path or link into the store, or a stage's name, or the start of it, for the "
     "latest; NAME~1 for the one before, NAME@best, NAME@best:METRIC, NAME@lowest:METRIC"
 )
+#: Where a verb that takes any number of words has them.
+_WORDS = ("arguments", "refs", "command_line")
+_LIKE_AN_OPTION = re.compile(r"-(?![\d.])")  # a negative number is none
 _HELP = "`stagedml help VERB` tells more of one, `stagedml completion SHELL` completes them."
 _EXIT_CODES = """Exit codes
   0   done
@@ -37,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that repeats what it does not understand as a terminal can show it."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(words.printable(message))
+        super().error(words.brief(message))
 
 
 class Top(_Parser):
@@ -54,9 +58,9 @@ class Top(_Parser):
         self.verbs = _Verbs(self)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As of argparse; a parameter that was given like an option is told how it is written."""
+        """As of argparse, but words may follow options; a parameter given like an option is told how it is written."""
         found, extra = self.parse_known_args(args, namespace)
-        if extra:
+        if extra and not _taken(found, extra):
             told = f"unrecognized arguments: {' '.join(extra)}"
             meant = _assignments(extra) if hasattr(found, "arguments") else ""
             self.error(f"{told}; a parameter of a stage is written {meant}" if meant else told)
@@ -75,6 +79,16 @@ class Top(_Parser):
         parts.append(f"--root ROOT and -v may stand before VERB, too. {_HELP}")
         parts.append(_EXIT_CODES)
         return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _taken(found: argparse.Namespace, extra: Sequence[str]) -> bool:
+    """Give a verb that takes any number of words those that argparse left over, since they follow an option."""
+    name = next((name for name in _WORDS if hasattr(found, name)), None)
+    before, after = (extra[: extra.index("--")], extra[extra.index("--") + 1 :]) if "--" in extra else (extra, [])
+    if name is None or any(map(_LIKE_AN_OPTION.match, before)):
+        return False
+    setattr(found, name, [*getattr(found, name), *before, *after])
+    return True
 
 
 def _assignments(extra: Sequence[str]) -> str:
@@ -131,6 +145,7 @@ def _realizing(verbs: _Verbs) -> None:
         sub.add_argument(
             "arguments",
             nargs="*",
+            default=[],
             metavar="ARGUMENT",
             help="VALUE or NAME=VALUE; NAME may be a parameter of the stage that comes out, STAGE.NAME of one inside, "
             "by the name that plan shows",
@@ -154,7 +169,7 @@ def _realizing(verbs: _Verbs) -> None:
             default=[],
             metavar="NAME=VALUE",
             dest="exec_values",
-            help="how to run: a parameter that is in no hash",
+            help="how to run: a parameter that is in no hash; STAGE.NAME is that of one stage",
         )
     sub = verbs.add(
         "check",
@@ -162,7 +177,7 @@ def _realizing(verbs: _Verbs) -> None:
         "It is realized first if need be. The exit code is 1 if it is different. The verdict is kept, as show tells.",
     )
     sub.add_argument("stage", metavar="STAGE", help="as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--times", type=int, default=1, metavar="N", help="build it N times (default 1)")
     sub.add_argument("--rtol", type=float, metavar="X", help="relative tolerance of floating point numbers")
     sub.add_argument("--atol", type=float, metavar="X", help="absolute tolerance of floating point numbers")
@@ -205,7 +220,10 @@ def _looking(verbs: _Verbs) -> None:
     )
     sub.add_argument("ref", nargs="?", metavar="REF", help="as of show; default the last run")
     sub.add_argument(
-        "-f", "--follow", action="store_true", help="go on while it runs, or begins; of REF, its newest build"
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on while it runs; of REF, its newest build, which a run that goes on may have yet to begin",
     )
     sub.add_argument("--runs", action="store_true", help="list the runs there were, or those that were to build REF")
     sub = verbs.add(
@@ -215,7 +233,9 @@ def _looking(verbs: _Verbs) -> None:
         json=False,
     )
     sub.add_argument("ref", metavar="REF", help="as of show")
-    sub.add_argument("command_line", nargs="*", metavar="COMMAND", help="instead of the shell; put -- before it")
+    sub.add_argument(
+        "command_line", nargs="*", default=[], metavar="COMMAND", help="instead of the shell; put -- before it"
+    )
     sub = verbs.add(
         "verify",
         "read what is in the store and say what is damaged",
@@ -234,7 +254,7 @@ def _asking(verbs: _Verbs) -> None:
         "of realize, what would happen. A line for each event, causes first.",
     )
     sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub = verbs.add(
         "diff", "say what differs between two realizations", "Config, code, packages, inputs, metrics, files."
     )
@@ -247,7 +267,7 @@ def _asking(verbs: _Verbs) -> None:
     )
     sub.add_argument("old", metavar="REF", help="as of show, or a dref")
     sub.add_argument("stage", metavar="STAGE", help="as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--reason", required=True, metavar="TEXT", help="what makes you sure")
 
 
@@ -259,7 +279,7 @@ def _drawing(verbs: _Verbs) -> None:
         "Its inputs stand below it, each with its own below; of a stage and its arguments, with what realize would do.",
     )
     sub.add_argument("what", metavar="REF|STAGE", help="as of show, or as of realize")
-    sub.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as of realize")
+    sub.add_argument("arguments", nargs="*", default=[], metavar="ARGUMENT", help="as of realize")
     sub.add_argument("--depth", type=int, metavar="N", help="show N levels of inputs")
     sub.add_argument("--svg", metavar="FILE", help="draw it to a file instead: .svg, .png, or .dot for Graphviz")
     sub.add_argument("--force", action="store_true", help="replace FILE if it is there")
@@ -327,6 +347,7 @@ def _collection(verbs: _Verbs) -> None:
     action.add_argument("ref", metavar="REF", help="as of show")
     action = actions.add_parser("rm", parents=again, help="remove a link", description="Remove a link.")
     action.add_argument("name", metavar="LINK", help="the link's path below the experiments folder")
+    action.add_argument("--force", action="store_true", help="remove it even if it is none of this store's")
     text = "no longer look for links in a folder"
     action = actions.add_parser("forget", parents=again, help=text, description=f"{text.capitalize()}.")
     action.add_argument("name", metavar="FOLDER", help="an experiments folder that is no more")

@@ -50,7 +50,7 @@ def run_shell(arguments: argparse.Namespace) -> int:
     if not os.path.isdir(log.folder):
         raise UsageError(f"{log.ref}: what its builder wrote is gone; realize it again")
     published = log.state in ("built", "adopted")
-    if arguments.command_line is None:
+    if not arguments.command_line:
         told = "its files are read-only" if published else f"of a build that is {log.state}, nothing is published"
         print(f"{log.folder}: {told}; `exit` leads back", file=sys.stderr)
     return run_in(

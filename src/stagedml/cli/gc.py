@@ -11,6 +11,7 @@ from stagedml.authoring.session import using_store
 from stagedml.cli.output import complain, show, table
 from stagedml.core import words
 from stagedml.engine import keep
+from stagedml.engine.catalogue import declared_line
 from stagedml.errors import UsageError
 from stagedml.inspection.answers import Collection, KeptBy
 from stagedml.inspection.selectors import find
@@ -41,7 +42,11 @@ def _reference(store: Store, text: str) -> str:
     except NotInStore:
         if text.startswith(("rref:", "dref:")):
             raise
-        return text
+    try:
+        declared_line(text, read_settings().catalogue)
+    except UsageError as error:
+        raise UsageError(f"--keep {text}: there is no such realization, and as a stage: {error}") from error
+    return text
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:
@@ -75,7 +80,7 @@ def run_roots(arguments: argparse.Namespace) -> int:
     if arguments.action == "add":
         told = roots.add_link(store, arguments.name, find(store, arguments.ref))
     elif arguments.action == "rm":
-        told = roots.remove_link(store, arguments.name)
+        told = roots.remove_link(store, arguments.name, force=arguments.force)
     elif arguments.action == "forget":
         roots.forget(store, Path(arguments.name).absolute())
     if arguments.json or arguments.action is None:
@@ -100,7 +105,12 @@ def _lines(store: Store, links: tuple[roots.Link, ...]) -> list[str]:
             f"no links below {store.layout.experiments}; `stagedml roots add NAME REF` makes one",
             file=sys.stderr,
         )
-    return table(("LINK", "KEEPS"), [(link.path, link.ref or f"nothing: {link.target}") for link in links])
+    return table(("LINK", "KEEPS"), [(link.path, _kept(link)) for link in links])
+
+
+def _kept(link: roots.Link) -> str:
+    """What a link keeps."""
+    return link.ref or f"{'in another store' if link.elsewhere else 'nothing'}: {link.target}"
 
 
 def run_why_alive(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from stagedml.cli.output import show, styled, table
+from stagedml.cli.output import show, styled, table, width
 from stagedml.core import words
 from stagedml.core.refs import parse_dref, parse_rref
 from stagedml.engine.journal import events_of
@@ -24,6 +24,8 @@ from stagedml.store.objects import Store
 
 _LOOK_EVERY_S = 0.2
 _RUNS = 30
+_LONGEST_COMMAND = 200
+_WIDE = 100  #: characters of a line that has room for folders
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,8 +56,21 @@ def _runs(arguments: argparse.Namespace, store: Store) -> None:
 
 def _runs_lines(runs: tuple[RunLog, ...]) -> Iterator[str]:
     now = time.time()
-    rows = [(words.ago(now - run.began), run.state, shlex.join(run.command), run.folder) for run in runs[:_RUNS]]
-    yield from table(("BEGAN", "ENDED", "COMMAND", "IN"), rows)
+    folders = {run.folder for run in runs[:_RUNS]}
+    room = width()
+    told = room is None or (room >= _WIDE and len(folders) > 1)
+    rows = [
+        (
+            words.ago(now - run.began),
+            run.state,
+            run.folder if told else "",
+            words.shortened(shlex.join(run.command), _LONGEST_COMMAND, at_end=True),
+        )
+        for run in runs[:_RUNS]
+    ]
+    yield from table(("BEGAN", "ENDED", "IN", "COMMAND"), rows)
+    if rows and not told:
+        yield f"all in {folders.pop()}" if len(folders) == 1 else "in several folders, which a wider terminal tells"
     if len(runs) > _RUNS:
         yield f"... and {len(runs) - _RUNS} before, --json has them all"
 
@@ -64,6 +79,8 @@ def _runs_lines(runs: tuple[RunLog, ...]) -> Iterator[str]:
 
 
 def _run(arguments: argparse.Namespace, run: RunLog) -> None:
+    if arguments.follow and run.state != logs.RUNNING:
+        print("nothing runs just now; the last run:", file=sys.stderr)
     show(arguments, run, lambda run: filter(None, map(event_line, run.events)))
     seen, state = len(run.events), run.state
     while arguments.follow and state == logs.RUNNING:
@@ -84,7 +101,7 @@ def event_line(event: Mapping[str, Any]) -> str:
         return ""
     when = time.strftime("%H:%M:%S", time.localtime(event["at"]))
     name = f"{parse_dref(event['dref']).name}: " if "dref" in event else ""
-    return f"{styled(when, 'dim')}  {words.printable(name + told)}"
+    return f"{styled(when, 'dim')}  {words.brief(words.printable(name + told))}"
 
 
 def _told(event: Mapping[str, Any]) -> str:

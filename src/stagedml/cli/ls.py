@@ -7,7 +7,7 @@ import sys
 import time
 from functools import partial
 
-from stagedml.cli.output import show, table
+from stagedml.cli.output import show, table, width
 from stagedml.core import words
 from stagedml.inspection import listing
 from stagedml.inspection.parameters import words_of
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     show(arguments, lines, partial(_lines, metric=arguments.sort))
     if not lines and not arguments.json:
         of_name = f" of a stage whose name has or matches {arguments.name!r}" if arguments.name else ""
-        print(f"no realization{of_name} in {store.layout.storage}", file=sys.stderr)
+        print(words.brief(f"no realization{of_name} in {store.layout.storage}"), file=sys.stderr)
     return 0
 
 
@@ -39,4 +39,10 @@ def _lines(lines: tuple[listing.RealizationLine, ...], metric: str) -> list[str]
         )
         for line in lines
     ]
-    return table(("NAME", "HASH", "BUILT", "SIZE", "INSTANCES", metric.upper(), ""), rows)
+    header = ("NAME", "HASH", "BUILT", "SIZE", "INSTANCES", metric.upper(), "")
+    room = width()
+    if room is None or max(map(len, words.table(header, rows)), default=0) <= room:
+        return table(header, rows)
+    head, *left = table(header[:-1], [row[:-1] for row in rows])
+    told = [words.shortened(f"  {words.printable(row[-1])}", room, at_end=True) for row in rows]
+    return [head, *(line for pair in zip(left, told, strict=True) for line in pair if line.strip())]

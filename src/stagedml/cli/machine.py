@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 
 from stagedml.authoring.session import store_initialize
 from stagedml.cli.output import show, styled, table
 from stagedml.inspection.answers import Opened
-from stagedml.inspection.configuration import SettingView, settings_in_use
+from stagedml.inspection.configuration import SettingView, experiments_of_another, settings_in_use
 from stagedml.inspection.doctor import PROBLEM, WARNING, Diagnosis, diagnose
-from stagedml.settings import read_settings
+from stagedml.settings import VARIABLES, Settings, read_settings
 
 _STATES = {PROBLEM: "red", WARNING: "yellow"}
 
@@ -23,9 +25,22 @@ def run_init(arguments: argparse.Namespace) -> int:
     store_initialize(folder)
     opened = Opened(str(settings.root), str(settings.storage), str(settings.experiments), is_new=not was_there)
     show(arguments, opened, _init_lines)
-    if not arguments.json and read_settings().root != settings.root:
-        print(f"to work in it: export STAGEDML_ROOT={settings.root}", file=sys.stderr)
+    if not arguments.json and (variables := _to_work_in(settings)):
+        print(f"to work in it: export {' '.join(variables)}", file=sys.stderr)
     return 0
+
+
+def _to_work_in(settings: Settings) -> list[str]:
+    """What a shell has to be told to work in a store: the variables that lead elsewhere, as they should be."""
+    found = []
+    for name in ("root", "storage", "tmp", "experiments"):
+        folder = getattr(settings, name)
+        if getattr(read_settings(), name) != folder:
+            names, _ = VARIABLES[name]
+            told = next((variable for variable in names if os.environ.get(variable)), "")
+            if told or name == "root":  # the others follow from the root
+                found.append(f"{told or 'STAGEDML_ROOT'}={shlex.quote(str(folder))}")
+    return found
 
 
 def _init_lines(view: Opened) -> Iterator[str]:
@@ -35,6 +50,8 @@ def _init_lines(view: Opened) -> Iterator[str]:
 
 def run_config(arguments: argparse.Namespace) -> int:
     show(arguments, settings_in_use(arguments.root), _config_lines)
+    if not arguments.json and (told := experiments_of_another(read_settings(root=arguments.root))):
+        print(f"{told}; `stagedml doctor` says what to do", file=sys.stderr)
     return 0
 
 

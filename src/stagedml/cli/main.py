@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -20,6 +22,8 @@ from stagedml.cli.arguments import parser
 from stagedml.cli.output import complain
 from stagedml.errors import BuildError, RemoteError, StagedmlError, UsageError
 
+#: How standard output says that it takes no more; what a store says has a file's name, or is an error of the store.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_FAILED, EXIT_USAGE, EXIT_REMOTE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
@@ -95,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process runs
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding has no letter for is spelt out
+            stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
     verb = _verb_in(argv)
     if verb and verb not in _WHERE:
@@ -142,8 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # standard output on a full disk, a working directory that is gone
         if arguments.verbose:
             raise
+        is_output = error.filename is None and error.errno in _FULL
         where = f": {error.filename}" if error.filename else ""
-        complain(f"{error.strerror or error}{where}")
+        complain(f"{'standard output: ' if is_output else ''}{error.strerror or error}{where}")
         _silence()
         return EXIT_FAILED
 

@@ -43,7 +43,7 @@ def show(arguments: argparse.Namespace, view: V, lines: Callable[[V], Iterable[s
 
 def complain(text: str) -> None:
     """Say on standard error what went wrong."""
-    print(f"{styled('stagedml:', 'red', sys.stderr)} {words.printable_lines(text)}", file=sys.stderr)
+    print(f"{styled('stagedml:', 'red', sys.stderr)} {words.brief(text)}", file=sys.stderr)
 
 
 def _harmless(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,10 +34,11 @@ def run_tree(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--depth {arguments.depth}: give how many levels of inputs to show, 0 or more")
     if arguments.svg is not None:
         _check_free(arguments.svg, force=arguments.force)
-    store, meant = subject(arguments.what, arguments.arguments, arguments.root)
-    graph = graph_of_realizations(store, [meant]) if isinstance(meant, str) else graph_of_plan(meant)
+    with subject(arguments.what, arguments.arguments, arguments.root) as (store, meant):
+        graph = graph_of_realizations(store, [meant]) if isinstance(meant, str) else graph_of_plan(meant)
     if arguments.svg is not None:
-        graph.save(arguments.svg)
+        with _written(arguments.svg):
+            graph.save(arguments.svg)
     if arguments.svg is None or arguments.json:
         show(arguments, graph, partial(_tree, depth=arguments.depth))
     else:
@@ -68,9 +70,11 @@ def run_plot(arguments: argparse.Namespace) -> int:
         told = f"not drawn: {', '.join(plot.left_out)}; {lists}--metric NAME draws one, --json has all numbers"
         print(words.printable(told), file=sys.stderr)
     if output is None:
-        sys.stdout.write(plot.svg())
+        sys.stdout.flush()
+        sys.stdout.buffer.write(plot.svg().encode())  # which says that it is UTF-8
         return 0
-    path = plot.save(output)
+    with _written(output):
+        path = plot.save(output)
     if not arguments.json:
         print(path)
     return 0
@@ -80,6 +84,15 @@ def _check_free(file: str, *, force: bool) -> None:
     """Raises UsageError where a picture would replace a file."""
     if os.path.isfile(file) and not force:  # a pipe or a device replaces nothing
         raise UsageError(f"{file} is there already; --force replaces it, another FILE leaves it alone")
+
+
+@contextlib.contextmanager
+def _written(file: str) -> Iterator[None]:
+    """Raises UsageError where a picture cannot be written to a file."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _plot(store: Store, of: Sequence[str], arguments: argparse.Namespace, *, is_compared: bool) -> Plot:

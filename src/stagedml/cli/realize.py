@@ -8,6 +8,7 @@ from typing import Any
 from stagedml.authoring.lens import rref2path
 from stagedml.authoring.session import store_initialize
 from stagedml.cli.output import results_alone, show, with_verdict
+from stagedml.cli.subject import looked_at
 from stagedml.engine import journal
 from stagedml.engine.catalogue import assignment, declared
 from stagedml.engine.console import plan_lines, shown
@@ -17,8 +18,7 @@ from stagedml.settings import read_settings
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    store_initialize(arguments.root)
-    with results_alone():
+    with looked_at(arguments.root), results_alone():
         drawn = plan(declared(arguments.stage, arguments.arguments, read_settings().catalogue), force=arguments.force)
     show(arguments, drawn, lambda drawn: map(with_verdict, plan_lines(drawn)))
     return 0

@@ -15,8 +15,8 @@ from stagedml.core.config import is_ref_path
 from stagedml.core.refs import parse_dref
 from stagedml.engine.console import told
 from stagedml.inspection import views
+from stagedml.inspection.logs import find_or_tell
 from stagedml.inspection.metrics import MOST_SHOWN, list_of
-from stagedml.inspection.selectors import find
 from stagedml.settings import read_settings
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER
 from stagedml.store.metadata import BuildRecord
@@ -37,7 +37,7 @@ def _used(resources: Mapping[str, float]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     store = Store.open(read_settings(root=arguments.root), create=False)
-    show(arguments, views.show(store, find(store, arguments.ref)), _lines)
+    show(arguments, views.show(store, find_or_tell(store, arguments.ref)), _lines)
     return 0
 
 
@@ -106,7 +106,7 @@ def _metrics(view: views.RealizationView) -> Iterator[str]:
 def _section(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     if rows:
         yield styled(title, "bold")
-        yield from (words.printable(f"  {name}: {text}") for name, text in rows)
+        yield from (words.brief(words.printable(f"  {name}: {text}")) for name, text in rows)
 
 
 def _text(value: Any, dref: str) -> str:

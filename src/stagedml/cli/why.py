@@ -42,8 +42,8 @@ _MOST_ROWS = 30  #: of a section
 
 
 def run_why(arguments: argparse.Namespace) -> int:
-    store, meant = subject(arguments.what, arguments.arguments, arguments.root)
-    found = why(meant, store)
+    with subject(arguments.what, arguments.arguments, arguments.root) as (store, meant):
+        found = why(meant, store)
     would_be = not isinstance(meant, str)
     if would_be and all(event.verdict in _PAST for event in found.events) and not arguments.json:
         print("nothing would be built; what is there was made so:", file=sys.stderr)

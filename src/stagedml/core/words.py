@@ -9,6 +9,7 @@ from stagedml.errors import UsageError
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _NARROWEST = 16  #: a column of a table that gives way
+_LONGEST_LINE = 1000
 _UNITS_BYTES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -77,6 +78,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """As `printable`, of a text of several lines."""
     return "\n".join(printable(line.expandtabs(4)) for line in text.split("\n"))
+
+
+def brief(text: str) -> str:
+    """As `printable_lines`, each line at most as long as a person may read it: what it repeats may be of any length."""
+    return "\n".join(shortened(line, _LONGEST_LINE) for line in printable_lines(text).split("\n"))
 
 
 def _spelt(letter: str) -> str:

@@ -23,7 +23,8 @@ from stagedml.authoring import schema
 from stagedml.authoring.instantiate import Instantiated, instantiate
 from stagedml.authoring.redefine import redefine
 from stagedml.authoring.stage import Stage, declaring
-from stagedml.errors import UsageError
+from stagedml.engine.failures import reason_of, users_frame
+from stagedml.errors import StagedmlError, UsageError
 
 #: The names of no session.
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
@@ -66,7 +67,16 @@ def declared(
         bound.arguments[name] = _checked(function, name, value)
     changes = {name: text for name, text in named.items() if name not in own}
     meant = _changed(function, changes) if changes else function
-    return instantiate(meant, *bound.args, **bound.kwargs)
+    try:
+        return instantiate(meant, *bound.args, **bound.kwargs)
+    except StagedmlError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = users_frame(error)
+        if place is None:
+            raise
+        where = f"{place.filename}:{place.lineno}\n  {place.line}"
+        raise UsageError(f"{stage}: it failed, {reason_of(error)} at {where}") from error
 
 
 def _changed(function: Callable[..., Any], changes: Mapping[str, str]) -> Callable[..., Any]:
@@ -286,6 +296,8 @@ def _how_to_name(text: str, module: str) -> str:
     file = next((path for path in paths if path.is_file()), None)
     if file is None:
         return "write MODULE:FUNCTION, and name the folder that holds the module in PYTHONPATH"
+    if not file.stem.isidentifier():
+        return f"give {file} a name of letters, digits and _ alone, so that Python can import it"
     folder, parts = file.absolute().parent, [file.stem]
     while (folder / "__init__.py").is_file():
         folder, parts = folder.parent, [folder.name, *parts]

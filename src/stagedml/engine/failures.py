@@ -56,6 +56,12 @@ def users_traceback(error: BaseException) -> str:
     return found.encode("utf-8", "backslashreplace").decode()
 
 
+def users_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """Where in the user's own code an error came from; None where none of it was running."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame for frame in reversed(frames) if not _is_ours(frame.filename)), None)
+
+
 def _is_ours(filename: str) -> bool:
     return filename.startswith(f"{_OWN}/") and not filename.startswith(_NOT_OURS)
 

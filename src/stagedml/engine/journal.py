@@ -130,6 +130,7 @@ class PastRun:
         folder: where.
         how: `done`, `failed`, `interrupted`; "" of one that was killed or still goes on.
         made: the derivations that it was to make.
+        targets: those of them that were asked for.
     """
 
     path: str
@@ -138,6 +139,7 @@ class PastRun:
     folder: str
     how: str
     made: tuple[str, ...]
+    targets: tuple[str, ...]
 
 
 def past_runs(layout: Layout) -> Iterator[PastRun]:
@@ -152,8 +154,11 @@ def past_runs(layout: Layout) -> Iterator[PastRun]:
         if lines and lines[0].get("event") == "began":
             first, last = lines[0], lines[-1]
             how = str(last.get("how", "")) if last.get("event") == "ended" else ""
-            made = tuple(step["dref"] for line in lines if line.get("event") == "planned" for step in line["steps"])
-            yield PastRun(str(path), float(first["at"]), tuple(first["command"]), str(first["folder"]), how, made)
+            plans = [line for line in lines if line.get("event") == "planned"]
+            made = tuple(step["dref"] for plan in plans for step in plan["steps"])
+            targets = tuple(dref for plan in plans for dref in plan["targets"])
+            asked = tuple(first["command"])
+            yield PastRun(str(path), float(first["at"]), asked, str(first["folder"]), how, made, targets)
 
 
 def events_of(path: Path) -> Sequence[dict[str, Any]]:

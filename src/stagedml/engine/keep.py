@@ -150,7 +150,8 @@ def _named(store: Store, keep: Iterable[Instantiated[Any] | Closure | str] | str
             try:
                 named.update(_references(store, line, settings.catalogue))
             except UsageError as error:
-                raise UsageError(f"STAGEDML_KEEP: {error}") from error
+                hint = "it takes stages, and whole references: rref:... or dref:..."
+                raise UsageError(f"STAGEDML_KEEP: {error}; {hint}") from error
     return named
 
 
@@ -202,7 +203,7 @@ def linkrref(rref: str, link: str | os.PathLike[str] | None = None) -> str:
 
     Args:
         rref: the realization.
-        link: the link's path below the experiments folder, or, beginning with `/`, `./` or `../`, a path anywhere;
+        link: the link's path below the experiments folder, or, beginning with `/` or `./`, a path anywhere;
             default the name of its stage.
 
     Returns:

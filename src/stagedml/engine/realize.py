@@ -150,14 +150,17 @@ def _is_meant(node: Node, what: Stage[..., Any] | str) -> bool:
 
 
 def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Exec values for each derivation. Plain names go to every stage that has them, references to one derivation."""
+    """Exec values for each derivation.
+
+    NAME goes to every stage that has it, STAGE.NAME to those of that name, what stands under a reference to that one.
+    """
     if not isinstance(args, Mapping):
         raise UsageError(f"args={args!r}: wanted a dict of Exec values, or of references and such dicts")
     given: dict[str, dict[str, Any]] = {}
     by_dref = {node.dref: node for node in nodes}
     foreign = any(not isinstance(node.derivation.realizer, OwnRealizer) for node in nodes)
     stages = {node.dref: stage for node in nodes if (stage := stage_behind(node.derivation)) is not None}
-    for name, value in args.items():
+    for name, value in sorted(args.items(), key=lambda item: "." not in str(item[0])):  # what is meant for one wins
         if name in by_dref:
             if not isinstance(value, Mapping):
                 raise UsageError(f"args: {name}: wanted a dict of Exec values, got {value!r}")
@@ -165,7 +168,12 @@ def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict
             continue
         if is_dref(name):
             raise UsageError(f"args: {name} is not in this closure, which holds {', '.join(sorted(by_dref))}")
-        takers = [dref for dref, stage in stages.items() if name in stage.exec_checks]
+        owner, _, parameter = str(name).rpartition(".")
+        takers = [
+            dref
+            for dref, stage in stages.items()
+            if parameter in stage.exec_checks and (not owner or _same(owner, parse_dref(dref).name, stage.__name__))
+        ]
         if not takers:
             known = sorted({exec_name for stage in stages.values() for exec_name in stage.exec_checks})
             raise UsageError(
@@ -173,11 +181,16 @@ def _arguments(nodes: Sequence[Node], args: Mapping[str, Any]) -> dict[str, dict
                 + "; a stage of Pylightnix's own takes `args={reference: {...}}`" * foreign
             )
         for dref in takers:
-            given.setdefault(dref, {}).setdefault(name, value)
+            given.setdefault(dref, {}).setdefault(parameter, value)
     for node in nodes:
         if node.dref in given and isinstance(node.derivation.realizer, OwnRealizer):
             node.derivation.realizer.exec_arguments(given[node.dref])
     return given
+
+
+def _same(owner: str, *names: str) -> bool:
+    """Whether a stage of these names is meant."""
+    return owner.replace("-", "_") in {name.replace("-", "_") for name in names}
 
 
 def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Plan:
@@ -246,9 +259,10 @@ def realize(
     Args:
         target: what `instantiate` returned; it must have one result.
         force: rebuild the target (True), or the given stages, names or references.
-        args: values of Exec parameters: a name for all stages that have it, or a reference and a dict for one.
+        args: values of Exec parameters: NAME for all stages that have it, STAGE.NAME for those of one name, or a
+            reference and a dict for one.
         offline: never try the network; default what `STAGEDML_OFFLINE` says.
-        link: keep the result by a link: a path below the experiments folder, or, beginning with `/`, `./` or `../`, a
+        link: keep the result by a link: a path below the experiments folder, or, beginning with `/` or `./`, a
             path anywhere.
         jobs: how many builds may run at once; default what `STAGEDML_JOBS` says, else 1. With 1 they run in this
             process, where a debugger works; with more, each in a process of its own: what it prints is kept, its

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from stagedml.settings import VARIABLES, read_settings
+from stagedml.settings import VARIABLES, Settings, read_settings
+from stagedml.store.layout import Layout
+from stagedml.store.roots import owner_of_experiments
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +58,12 @@ def _default(variables: Iterable[str], env: Mapping[str, str]) -> str:
 def empty_among(variables: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """The variables that are set to nothing, and so count as not set."""
     return [variable for variable in variables if environment.get(variable) == ""]
+
+
+def experiments_of_another(settings: Settings) -> str:
+    """What is to be said where the experiments folder is another store's; "" where it is not."""
+    owner = owner_of_experiments(Layout.of(settings))
+    if owner is None:
+        return ""
+    folder = f"links go to {settings.experiments}, the folder of the store in {owner}"
+    return f"{folder}; the store in use is {settings.storage}"

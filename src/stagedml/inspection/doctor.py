@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import sys
 import uuid
@@ -20,10 +21,11 @@ from stagedml.core import words
 from stagedml.engine.apart import gpus_here, memory_of_machine
 from stagedml.errors import StagedmlError
 from stagedml.inspection import logs
-from stagedml.inspection.configuration import empty_among
+from stagedml.inspection.configuration import empty_among, experiments_of_another
 from stagedml.remotes.mirrors import parse_mirrors
 from stagedml.settings import VARIABLES, Settings, read_settings
 from stagedml.store import roots
+from stagedml.store.layout import Layout
 from stagedml.store.metadata import UnreadableMetadata
 from stagedml.store.objects import Store
 
@@ -58,7 +60,7 @@ def diagnose(root: str | None = None) -> tuple[Diagnosis, ...]:
         settings = read_settings(root=root)
     except StagedmlError as error:
         return (*found, Diagnosis("settings", PROBLEM, str(error), "`stagedml config` tells where each comes from"))
-    found += [*_empty(), *_mirrors(settings)]
+    found += [*_empty(), *_experiments(settings), *_mirrors(settings)]
     try:
         store = Store.open(settings, create=False)
     except StagedmlError as error:
@@ -110,6 +112,12 @@ def _empty() -> Iterator[Diagnosis]:
     if empty := empty_among(every, os.environ):
         told = f"set to nothing, which counts as not set: {', '.join(empty)}"
         yield Diagnosis("settings", WARNING, told, f"unset {' '.join(empty)}")
+
+
+def _experiments(settings: Settings) -> Iterator[Diagnosis]:
+    if told := experiments_of_another(settings):
+        remedy = f"export STAGEDML_EXPERIMENTS={shlex.quote(str(Layout.of(settings).default_experiments))}"
+        yield Diagnosis("settings", WARNING, told, remedy)
 
 
 def _mirrors(settings: Settings) -> Iterator[Diagnosis]:
@@ -187,15 +195,20 @@ def _links(store: Store) -> Iterator[Diagnosis]:
     links = roots.links(store.layout, unknown)
     for error in unknown:
         yield Diagnosis("roots", WARNING, str(error))
-    nowhere = [link.path for link in links if not link.ref]
-    yield Diagnosis("roots", FINE, f"{words.count(len(links) - len(nowhere), 'link')} in use")
+    nowhere = [link.path for link in links if not link.ref and not link.elsewhere]
+    elsewhere = [link for link in links if link.elsewhere]
+    yield Diagnosis("roots", FINE, f"{words.count(sum(bool(link.ref) for link in links), 'link')} in use")
+    if elsewhere:
+        told = f"{words.count(len(elsewhere), 'link')} into other stores, the first {elsewhere[0].path} into "
+        yield Diagnosis("roots", FINE, told + elsewhere[0].elsewhere)
     if nowhere:
         told = f"{words.count(len(nowhere), 'link')} to nothing, the first {nowhere[0]}"
         yield Diagnosis("roots", WARNING, told, "`stagedml roots` lists them, `roots rm NAME` removes one")
 
 
 def _past(store: Store) -> Iterator[Diagnosis]:
-    badly = [run for run in logs.runs(store)[:_RUNS_TOLD] if run.state in ("failed", logs.KILLED)]
+    last = logs.runs(store)[:_RUNS_TOLD]
+    badly = [run for run in last if run.state in ("failed", logs.KILLED) and not run.mended]
     if badly:
         told = f"of the last {_RUNS_TOLD} runs, {len(badly)} did not end well"
         yield Diagnosis("runs", WARNING, told, "`stagedml log` tells of the last one, `stagedml retry` goes on with it")

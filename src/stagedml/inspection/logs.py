@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stagedml.core.refs import parse_dref, parse_rref
+from stagedml.core.refs import RealizationRef, parse_dref, parse_rref
 from stagedml.engine.journal import PastRun, events_of, past_runs
 from stagedml.errors import UsageError
-from stagedml.inspection.selectors import find
+from stagedml.inspection.selectors import NoSuchRealization, find
 from stagedml.store import atomic, locks
 from stagedml.store.layout import BUILD_LOG, LOG_FOLDER, Layout
 from stagedml.store.metadata import Metadata
@@ -27,6 +27,9 @@ from stagedml.store.objects import NotInStore, Store
 
 RUNNING, KILLED = "running", "killed"
 _ENDINGS = ("finished", "adopted", "failed")
+#: Options of a command that say how something is built and told, and not what.
+_HOW = frozenset({"--force", "--keep-going", "--offline", "--json", "-v", "--verbose"})
+_HOW_WITH_VALUE = frozenset({"--root", "-j", "--jobs"})
 _IN_SESSION = (
     "its builder ran in the session's process, so what it printed went to the session and is not kept; with `--jobs 2` "
     "builds have processes of their own, and their logs are"
@@ -43,6 +46,7 @@ class RunLog:
         command: what was asked for, as of `sys.argv`.
         folder: where.
         state: `done`, `failed`, `interrupted`, `killed` or `running`.
+        mended: whether a later run came to a good end that was asked for the same.
         events: in order; each has `at`, seconds since the epoch, `event`, and what it tells.
     """
 
@@ -51,6 +55,7 @@ class RunLog:
     command: tuple[str, ...]
     folder: str
     state: str
+    mended: bool
     events: tuple[Mapping[str, Any], ...]
 
 
@@ -192,11 +197,36 @@ def runs(store: Store, text: str | None = None) -> list[RunLog]:
         store: where.
         text: only those that were to make what it means, as of `meant`.
     """
-    found = list(past_runs(store.layout))
+    found: list[tuple[PastRun, bool]] = []
+    done: list[PastRun] = []
+    for run in past_runs(store.layout):
+        found.append((run, any(_asks_the_same(run, later) for later in done)))
+        if run.how == "done":
+            done.append(run)
     if text is not None:
-        of = meant(store, text, (dref for run in found for dref in run.made))
-        found = [run for run in found if not of.isdisjoint(run.made)]
-    return [_run(run, ()) for run in found]
+        of = meant(store, text, (dref for run, _ in found for dref in run.made))
+        found = [(run, mended) for run, mended in found if not of.isdisjoint(run.made)]
+    return [_run(run, (), mended=mended) for run, mended in found]
+
+
+def _asks_the_same(run: PastRun, later: PastRun) -> bool:
+    """Whether a later run was for the same: the same derivations, or, its code mended, by the same command."""
+    if run.targets and run.targets == later.targets:
+        return True
+    is_verb = run.command[:1] == ("stagedml",)  # other programs do many things by one command
+    return is_verb and run.folder == later.folder and _essence(run.command) == _essence(later.command)
+
+
+def _essence(command: Sequence[str]) -> list[str]:
+    """A command without what is no part of what it asks for: where the store is, and how it is built."""
+    left = iter(command)
+    kept = []
+    for word in left:
+        if word in _HOW_WITH_VALUE:
+            next(left, None)
+        elif word not in _HOW and word.partition("=")[0] not in _HOW_WITH_VALUE:
+            kept.append(word)
+    return kept
 
 
 def last_run(store: Store) -> RunLog:
@@ -207,9 +237,9 @@ def last_run(store: Store) -> RunLog:
     return _run(run, tuple(events_of(Path(run.path))))
 
 
-def _run(run: PastRun, events: tuple[Mapping[str, Any], ...]) -> RunLog:
+def _run(run: PastRun, events: tuple[Mapping[str, Any], ...], *, mended: bool = False) -> RunLog:
     state = run.how or state_of(events or events_of(Path(run.path)))
-    return RunLog(run.path, run.began, run.command, run.folder, state, events)
+    return RunLog(run.path, run.began, run.command, run.folder, state, mended, events)
 
 
 def state_of(events: Sequence[Mapping[str, Any]]) -> str:
@@ -252,6 +282,19 @@ def log_of(store: Store, text: str) -> BuildLog:
     state = "adopted" if known is not None and known.builds[-1].adopted else "built"
     events = _events_that_made(store, str(ref))
     return BuildLog(str(ref), state, str(folder), path, events, _note(path, events, known))
+
+
+def find_or_tell(store: Store, text: str) -> RealizationRef:
+    """As `selectors.find`; where nothing came of the last build of a stage, the error says so."""
+    try:
+        return find(store, text)
+    except NoSuchRealization as error:
+        unfinished = _unfinished(store, text)
+        if unfinished is None:
+            raise
+        how = {RUNNING: "still goes on", "failed": "failed"}.get(unfinished.state, f"was {unfinished.state}")
+        hint = f"its last build {how}; `stagedml log {parse_dref(unfinished.ref).name}` tells more"
+        raise NoSuchRealization(text, error.storage, hint) from None
 
 
 def _note(path: str, events: Sequence[Mapping[str, Any]], known: Metadata | None) -> str:

@@ -82,10 +82,20 @@ class Magics:
             text: str = value if isinstance(value, str) and is_rref(value) else given.stage
             is_ref = text.startswith(("rref:", "dref:"))
             if is_stage(value) or (not is_ref and knows_stage(text, read_settings().catalogue)):
-                return why(self._declared(given.stage, given.arguments))
+                return why(self._would_be(given.stage, given.arguments))
             if given.arguments:
                 raise UsageError(f"{given.stage} is no stage of the session or the catalogue, so it takes no arguments")
             return why(str(find(current_store(), text)))
+
+    def _would_be(self, stage: str, arguments: list[str]) -> Instantiated[Any] | str:
+        """A stage as it is declared; of one that cannot be without arguments, the realization of that name."""
+        try:
+            return self._declared(stage, arguments)
+        except UsageError:
+            if not arguments:
+                with contextlib.suppress(StagedmlError):
+                    return str(find(current_store(), stage))
+            raise
 
     def _declared(self, stage: str, arguments: list[str]) -> Instantiated[Any]:
         return declared(stage, arguments, read_settings().catalogue, self._names)

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagedml.core.refs import DerivationRef, RealizationRef
+from stagedml.settings import Settings
 
 LAYOUT_VERSION = 1
 
@@ -67,6 +68,10 @@ class Layout:
     storage: Path
     tmp: Path
     experiments: Path  #: the user's links into the store
+
+    @classmethod
+    def of(cls, settings: Settings) -> Layout:
+        return cls(settings.root, settings.storage, settings.tmp, settings.experiments)
 
     @property
     def side(self) -> Path:

@@ -128,7 +128,7 @@ class Store:
     @classmethod
     def open(cls, settings: Settings, *, create: bool = True) -> Store:
         """The store that the settings name, made if it is not there and `create` is set. Raises StoreUnusable."""
-        layout = Layout(settings.root, settings.storage, settings.tmp, settings.experiments)
+        layout = Layout.of(settings)
         store = cls(layout, durable=settings.durable)
         with store.own_errors():
             store._prepare(create)

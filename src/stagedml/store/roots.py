@@ -4,9 +4,9 @@ A symbolic link below the experiments folder, at any depth, that leads to a real
 on; one that leads to a derivation's folder keeps all of its realizations. A link may lead there by way of another link,
 so that links elsewhere can be kept track of: `auto/` below the experiments folder holds links to those.
 
-Links that lead nowhere, or elsewhere, are nobody's business. A folder that cannot be read is, since it may hold links.
-The store remembers each experiments folder that it was opened with, so that who collects with other settings sees the
-links of all.
+Links that lead nowhere, or elsewhere, are nobody's business; one into another store is that store's. A folder that
+cannot be read is, since it may hold links. The store remembers each experiments folder that it was opened with, so that
+who collects with other settings sees the links of all.
 
 A link that is made here leads to the folder of a realization. Only such a one is replaced, and what it kept is logged.
 """
@@ -25,6 +25,7 @@ from blake3 import blake3
 
 from stagedml.core.refs import RealizationRef, is_folder, is_rhash, parse_folder
 from stagedml.errors import StoreError, UsageError
+from stagedml.settings import STORAGE_NAME
 from stagedml.store import atomic
 from stagedml.store.layout import Layout
 from stagedml.store.objects import Store
@@ -69,11 +70,13 @@ class Link:
         path: where it is, absolute.
         target: what it says.
         ref: the realization or derivation it leads to; empty if it leads nowhere or elsewhere.
+        elsewhere: the storage of another store that it leads into; empty if it does not, or if `ref` is not empty.
     """
 
     path: str
     target: str
     ref: str
+    elsewhere: str = ""
 
 
 def experiments_folders(layout: Layout) -> list[Path]:
@@ -104,7 +107,7 @@ def links(layout: Layout, unknown: list[RootsUnknown] | None = None) -> list[Lin
     Raises:
         RootsUnknown: a folder that is there, or was, cannot be looked at.
     """
-    storages = tuple(dict.fromkeys((f"{layout.storage}/", f"{os.path.realpath(layout.storage)}/")))
+    storages = _storages(layout)
     found = []
     for folder in experiments_folders(layout):
         try:
@@ -115,12 +118,18 @@ def links(layout: Layout, unknown: list[RootsUnknown] | None = None) -> list[Lin
             for path in _links_below(folder):
                 with contextlib.suppress(FileNotFoundError):  # gone meanwhile
                     target = os.readlink(path)
-                    found.append(Link(path, target, _leads_to(path, target, storages)))
+                    ref = _leads_to(path, target, storages)
+                    found.append(Link(path, target, ref, "" if ref else _another_storage(layout, path)))
         except RootsUnknown as error:
             if unknown is None:
                 raise
             unknown.append(error)
     return sorted(found, key=lambda link: link.path)
+
+
+def _storages(layout: Layout) -> tuple[str, ...]:
+    """How paths into the storage begin."""
+    return tuple(dict.fromkeys((f"{layout.storage}/", f"{os.path.realpath(layout.storage)}/")))
 
 
 def _links_below(top: Path) -> Iterator[str]:
@@ -157,6 +166,23 @@ def _leads_to(path: str, target: str, storages: tuple[str, ...]) -> str:
     return str(derivation)
 
 
+def _another_storage(layout: Layout, path: str) -> str:
+    """The storage of another store that a link leads into, though what it kept there may be gone; "" of others."""
+    real = Path(os.path.realpath(path))
+    folder = real if is_folder(real.name) else real.parent
+    storage = folder.parent
+    is_there = is_folder(folder.name) and storage.is_dir()
+    return str(storage) if is_there and str(storage) != os.path.realpath(layout.storage) else ""
+
+
+def owner_of_experiments(layout: Layout) -> Path | None:
+    """The root of another store, if the experiments folder in use is where that one has its own links."""
+    default, folder = layout.default_experiments, Path(os.path.realpath(layout.experiments))
+    storage = folder.parent / STORAGE_NAME
+    is_a_stores = layout.experiments != default and folder.name == default.name and storage.is_dir()
+    return folder.parent if is_a_stores and str(storage) != os.path.realpath(layout.storage) else None
+
+
 def _moved(target: str, storage: str) -> list[str] | None:
     """What a link meant that led into a store which was moved or copied: a realization that is here, too."""
     parts = target.split("/")
@@ -178,7 +204,7 @@ def add_link(store: Store, place: str, ref: RealizationRef) -> Path:
 
     Args:
         store: where the realization is.
-        place: the link's path below the experiments folder; or, beginning with `/`, `./` or `../`, a path anywhere,
+        place: the link's path below the experiments folder; or, beginning with `/` or `./`, a path anywhere,
             which the experiments folder then has a link to.
         ref: the realization.
 
@@ -239,7 +265,7 @@ def place_of(store: Store, place: str) -> Path:
     """Where `add_link` would make a link. Raises CannotLink if it would not."""
     layout = store.layout
     path, anywhere = _path_of(layout, place)
-    if not anywhere and (not path.is_relative_to(layout.experiments) or path == layout.experiments):
+    if not anywhere and (".." in place.split("/") or path == layout.experiments):
         raise CannotLink(place, f"not a name below {layout.experiments}; give NAME, FOLDER/NAME, or ./PATH")
     real = Path(os.path.realpath(path.parent))
     if any(real.is_relative_to(os.path.realpath(top)) for top in (layout.storage, layout.side)):
@@ -256,7 +282,7 @@ def place_of(store: Store, place: str) -> Path:
 
 def _path_of(layout: Layout, place: str) -> tuple[Path, bool]:
     """Where a link is meant to be, and whether that was given as a path to anywhere."""
-    anywhere = place.startswith(("/", "./", "../"))
+    anywhere = place.startswith(("/", "./"))
     return Path(os.path.abspath(place if anywhere else layout.experiments / place)), anywhere
 
 
@@ -275,13 +301,27 @@ def _symlink(target: Path, path: Path) -> None:
         raise
 
 
-def remove_link(store: Store, name: str) -> Path:
-    """Remove a link, given as to `add_link`. Raises CannotLink where there is none."""
+def remove_link(store: Store, name: str, *, force: bool = False) -> Path:
+    """Remove a link, given as to `add_link`; one that is none of this store's only with `force`.
+
+    Raises:
+        CannotLink: there is none, or it is none of this store's.
+    """
     path, _ = _path_of(store.layout, name)
     if not path.is_symlink():
         raise CannotLink(str(path), "there is no such link; `stagedml roots` lists them")
+    if not force and (what := _foreign(store.layout, path)):
+        raise CannotLink(str(path), f"{what}, so it is left alone; `stagedml roots rm --force` removes it all the same")
     with store.own_errors():
         os.unlink(path)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(_auto_link(store.layout, path))
     return path
+
+
+def _foreign(layout: Layout, path: Path) -> str:
+    """What a link is that is none of this store's; "" of those that are, though what they kept may be gone."""
+    if storage := _another_storage(layout, os.fspath(path)):
+        return f"it leads into another store, {storage}"
+    is_ours = _made_for(path) is not None or path.parent == layout.experiments / AUTO
+    return "" if is_ours or _leads_to(str(path), os.readlink(path), _storages(layout)) else "it leads to no realization"
