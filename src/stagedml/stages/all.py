@@ -47,19 +47,22 @@ from stagedml.inspection.tensorboard import runtb
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
+from stagedml.stages.datasets.bert import bert_checkpoint
 from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
+from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.preprocess.glue import glue_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
-from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
+from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue
 from stagedml.store.gc import Policy
-from stagedml.types import BertCP, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
+from stagedml.types import BertCP, BertExported, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
 
 __all__ = [
     "Artifact",
     "BertCP",
+    "BertExported",
     "BertGlue",
     "BertPretrained",
     "Build",
@@ -74,16 +77,25 @@ __all__ = [
     "RefPath",
     "Text",
     "Vocabulary",
+    "all_bert_export_glue",
     "all_bert_finetune_glue",
+    "all_fetch_largebert",
     "all_fetch_minilm",
+    "all_fetch_multibert",
     "all_fetchbert",
     "all_fetchglue",
     "all_fetchminibert",
+    "all_fetcholdbert",
     "all_glue_tfrecords",
+    "all_minibert_export_glue",
     "all_minibert_finetune_glue",
+    "all_minilm_export_glue",
     "all_minilm_finetune_glue",
+    "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
+    "bert_checkpoint",
+    "bert_export",
     "bert_finetune_glue",
     "bert_pretrain",
     "best",
@@ -163,6 +175,21 @@ def all_fetchbert() -> BertCP:
     return _bert.fetch_base()
 
 
+def all_fetcholdbert() -> BertCP:
+    """BERT base, uncased, as Google published it for TensorFlow 2."""
+    return _bert.fetch_base_tensorflow2()
+
+
+def all_fetch_largebert() -> BertCP:
+    """BERT large (24 layers, hidden size 1024), uncased, as Google published it."""
+    return _bert.fetch_large()
+
+
+def all_fetch_multibert() -> BertCP:
+    """BERT base for 104 languages, cased, as Google published it."""
+    return _bert.fetch_multilingual()
+
+
 def all_fetchminibert() -> BertCP:
     """BERT mini (4 layers, hidden size 256), uncased, as Google published it."""
     return _bert.fetch_mini()
@@ -205,6 +232,36 @@ def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLik
 def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
     """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
     return _finetune_glue(task_name, all_fetch_minilm(), folder, learning_rate=1e-4, batch_size=16)
+
+
+def all_bert_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
+    """What `all_bert_finetune_glue` trains: a SavedModel that takes sentences, and files for `transformers`."""
+    bert = all_fetchbert()
+    return _export_glue(all_bert_finetune_glue(task_name, folder), all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def all_minibert_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
+    """What `all_minibert_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    bert = all_fetchminibert()
+    data = all_glue_tfrecords(task_name, bert, folder)
+    return _export_glue(all_minibert_finetune_glue(task_name, folder), data, bert)
+
+
+def all_minilm_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
+    """What `all_minilm_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    bert = all_fetch_minilm()
+    data = all_glue_tfrecords(task_name, bert, folder)
+    return _export_glue(all_minilm_finetune_glue(task_name, folder), data, bert)
+
+
+def _export_glue(model: BertGlue, data: GlueTFR, bert: BertCP) -> BertExported:
+    return bert_export(model=model, data=data, bert=bert, task=data.task)
+
+
+def all_quickstart_export_glue() -> BertExported:
+    """What `all_quickstart_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    bert = quickstart_bert()
+    return _export_glue(quickstart_finetune(), glue_tfrecords(glue=quickstart_glue(), bert=bert), bert)
 
 
 def all_quickstart_pretrain() -> BertPretrained:
