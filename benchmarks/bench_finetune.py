@@ -23,6 +23,7 @@ import numpy as np
 from stagedml.ml.models.bert.checkpoint import load_encoder, read_checkpoint
 from stagedml.ml.models.bert.classifier import Classifier, example_columns
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
+from stagedml.ml.ragged import Ragged
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import Batch, LengthBatches
 from stagedml.ml.train.loop import TrainSettings, train
@@ -65,8 +66,8 @@ def random_rows(count: int, vocab_size: int) -> EncodedExamples:
     lengths = np.interp(generator.random(count), np.linspace(0, 1, len(MRPC_LENGTHS)), MRPC_LENGTHS).astype(int)
     return EncodedExamples(
         index=np.arange(count),
-        input_ids=tuple(generator.integers(0, vocab_size, length) for length in lengths),
-        segment_ids=tuple((np.arange(length) > length // 2).astype(np.int64) for length in lengths),
+        input_ids=Ragged.of_rows(generator.integers(0, vocab_size, length) for length in lengths),
+        segment_ids=Ragged.of_rows(np.arange(length) > length // 2 for length in lengths),
         label=generator.integers(0, 2, count),
     )
 

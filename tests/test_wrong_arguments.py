@@ -98,7 +98,6 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "catref(path=None)": (lambda: s.catref(realize(target()), None), "None is no path; give one relative"),
     "find(5)": (lambda: s.find(5), "find(5): give the name of a stage, such as 'bert-*'"),
     "du(5)": (lambda: s.du(5), "5 is no realization; give a reference"),
-    "diff('a', 'b')": (lambda: s.diff("a", "b"), "'a' is no stage in the store; of a hash, give at least 4 characters"),
     "diff(None, 'b')": (lambda: s.diff(None, "b"), "None is no realization; give a reference"),
     "shell(5)": (lambda: s.shell(5), "5 is no realization; give a reference"),
     "runtb(5)": (lambda: s.runtb(5), "runtb(5): give realizations, names of stages, folders of logs, or a build"),

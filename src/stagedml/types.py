@@ -22,13 +22,19 @@ class Glue(Artifact):
     """The files of one GLUE task, in the layout in which GLUE publishes them."""
 
     task: str  # as GLUE spells it: MRPC, CoLA, SST-2, ...
-    folder: RefPath  # holds train.tsv, dev.tsv and, where the task has one, test.tsv
+    folder: RefPath  # holds the files that `stagedml.ml.glue` names: train.tsv, dev.tsv, ...
 
 
-class GlueTFR(Artifact):
-    """One GLUE task, tokenized for one BERT, as TFRecord files of token ids; see `stagedml.ml.records`."""
+class GlueUnlabelledTFR(Artifact):
+    """Rows of one GLUE task, tokenized for one BERT, as TFRecord files of token ids; see `stagedml.ml.records`."""
 
     task: str
+    more: RefPath  # a folder: <split>.tfrecord of unlabelled, unlabelled_mismatched, test_mismatched, ...
+
+
+class GlueTFR(GlueUnlabelledTFR):
+    """The same of a task to learn from."""
+
     train: RefPath  # GLUE's train but for the held-out rows
     valid: RefPath  # 5 % of GLUE's train, held out by a fixed rule
     test: RefPath  # GLUE's dev, whose labels are public
@@ -74,6 +80,13 @@ class BertExported(Artifact):
     task: str
     saved_model: RefPath  # a SavedModel that takes sentences
     safetensors: RefPath  # a folder as Hugging Face's transformers loads it: config.json, model.safetensors, vocab.txt
+
+
+class GluePredictions(Artifact):
+    """What a model says of the rows of one GLUE task whose labels were not published."""
+
+    task: str
+    submission: RefPath  # a folder with files as GLUE's leaderboard takes them: MRPC.tsv, ...
 
 
 class Text(Artifact):

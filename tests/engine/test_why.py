@@ -539,7 +539,7 @@ def test_a_deleted_file_is_named(store: Store) -> None:
     before = why(instantiate(toys.all_counted))
     assert whole(before) == [("upper", Cause.BYTES_MISSING), ("count", Cause.INPUT)]
     assert realize(instantiate(toys.all_counted)) == rref
-    assert whole(why(upper)) == [("upper", Cause.BYTES_MISSING)]
+    assert whole(why(upper)) == [("upper", Cause.FIRST_BUILD), ("upper", Cause.BYTES_MISSING)]
     assert why(rref) == said
 
 

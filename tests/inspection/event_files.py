@@ -10,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from stagedml.ml.tfrecord import checksum
+from stagedml.ml.crc32c import checksum
 
 
 def _masked(data: bytes) -> bytes:

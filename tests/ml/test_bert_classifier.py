@@ -202,57 +202,54 @@ def test_the_same_seed_gives_the_same_bytes_in_this_process_and_in_a_fresh_one(
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 
 from ml.test_bert_classifier import finetune_toy
 from stagedml.ml.train.resume import Checkpoints
 
 
-def kill_at_15(label, done, total, unit, note=""):
-    if done == 15:
+def kill_at_11(label, done, total, unit, note=""):
+    if done == 11:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-inputs, output, checkpoints = map(Path, sys.argv[1:])
-finetune_toy(inputs, output, checkpoints=Checkpoints(checkpoints, every_steps=4), progress=kill_at_15)
+inputs, output, checkpoints = map(Path, sys.argv[1:4])
+checkpoints = Checkpoints(checkpoints, every_steps=4)
+finetune_toy(inputs, output, checkpoints=checkpoints, progress=kill_at_11, **json.loads(sys.argv[4]))
 """
 
+ALL_AT_ONCE = {
+    "training": {"precision": "bfloat16", "accumulate": 2, "average_decay": 0.9},
+    "settings": {"dropout": 0.2, "batch_size": 5},
+}
 
-def test_what_a_killed_process_began_ends_in_the_same_bytes(inputs: Path, trained: Path, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("options", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+def test_what_a_killed_process_began_ends_in_the_same_bytes(
+    inputs: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
     from stagedml.ml.train.resume import Checkpoints
 
     tests = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
     command = [sys.executable, "-c", KILLED, str(inputs), str(tmp_path / "killed"), str(tmp_path / "checkpoints")]
-    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
+    process = subprocess.run([*command, json.dumps(options)], check=False, env=environment)
+    assert process.returncode == -signal.SIGKILL
     assert not contents(tmp_path / "killed")
 
     told: list[int] = []
+    finetune_toy(inputs, tmp_path / "whole", **options)
     finetune_toy(
         inputs,
         tmp_path / "resumed",
         checkpoints=Checkpoints(tmp_path / "checkpoints", every_steps=4),
         progress=lambda label, done, total, unit, note="": told.append(done),
+        **options,
     )
-    assert told == list(range(12, 25))  # the end of the first epoch, and what is left
-    assert contents(tmp_path / "resumed") == contents(trained)
-
-
-def test_an_interrupted_fine_tuning_in_bfloat16_ends_in_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
-    from stagedml.ml.train.resume import Checkpoints
-
-    def stop(label: str, done: int, total: int | None, unit: str, note: str = "") -> None:
-        if done == 19:
-            raise KeyboardInterrupt
-
-    options: dict[str, Any] = {"training": {"precision": "bfloat16"}, "settings": {"dropout": 0.2}}
-    checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=5)
-    finetune_toy(inputs, tmp_path / "expected", **options)
-    with pytest.raises(KeyboardInterrupt):
-        finetune_toy(inputs, tmp_path / "stopped", checkpoints=checkpoints, progress=stop, **options)
-    finetune_toy(inputs, tmp_path / "resumed", checkpoints=checkpoints, **options)
-    assert contents(tmp_path / "resumed") == contents(tmp_path / "expected")
+    # The last checkpoint, and what is left of 12 or 10 steps an epoch.
+    assert told == (list(range(10, 21)) if options else list(range(8, 25)))
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
 
 
 def test_another_seed_gives_another_model(inputs: Path, trained: Path, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from stagedml import (
     rref2path,
     store_initialize,
 )
+from stagedml.ml.glue import TASKS, glue_task
 from stagedml.remotes.download import FetchFailed, WrongChecksum
-from stagedml.stages.all import all_fetchglue, fetchfolder, fetchlocal, fetchurl
+from stagedml.stages.all import Glue, all_fetchglue, fetchfolder, fetchlocal, fetchurl, glue_files, glue_tasks
 
 SOURCE = b"some bytes\n"
 SUM = hashlib.sha256(SOURCE).hexdigest()
@@ -144,8 +145,12 @@ def test_missing_local_files_are_named(tmp_path: Path) -> None:
 
 def test_glue_is_one_derivation_a_task() -> None:
     result = instantiate(all_fetchglue).result
-    assert list(result) == ["MRPC", "CoLA", "SST-2", "RTE"]
-    assert len(set(result.values())) == 4
+    assert list(result) == [*glue_tasks(), "AX"]
+    assert len(set(result.values())) == 10
+
+
+def test_the_tasks_of_glue_are_named_in_its_order() -> None:
+    assert glue_tasks() == ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
 
 
 def test_the_official_mrpc_files_give_glues_own(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,32 +167,71 @@ def test_a_local_glue_data_folder_is_taken_as_it_is(shared_data: Path) -> None:
     assert (made / "train.tsv").read_bytes() == (shared_data / "glue_data" / "CoLA" / "train.tsv").read_bytes()
 
 
+def test_the_official_diagnostic_is_a_task_of_its_own(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEDML_MIRRORS", str(shared_data))
+    rref = realize(instantiate(all_fetchglue, "AX"), offline=True)
+    made = mklens(rref).folder.syspath / "diagnostic.tsv"
+    assert made.read_bytes() == (shared_data / "glue_data" / "diagnostic" / "diagnostic.tsv").read_bytes()
+    local = realize(instantiate(all_fetchglue, "AX", shared_data / "glue_data"))
+    assert [path.name for path in mklens(local).folder.syspath.iterdir()] == ["diagnostic.tsv"]
+
+
+def write_tasks(folder: Path, *tasks: str) -> None:
+    """Folders of tasks, each with its files; what is in them is the task's name."""
+    for name in tasks:
+        task = glue_task(name)
+        for split in task.splits:
+            path = folder / (task.folder or task.name) / task.file(split).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_taken_from_its_folder_or_from_the_one_that_holds_it(tmp_path: Path, task: str) -> None:
+    write_tasks(tmp_path, *TASKS)
+    known = glue_task(task)
+    inner = tmp_path / (known.folder or task)
+    for folder in (tmp_path, inner):
+        rref = realize(instantiate(all_fetchglue, task.lower(), folder))
+        assert mklens(rref).task.val == task
+        made = {path.name: path.read_text() for path in mklens(rref).folder.syspath.iterdir()}
+        assert made == {known.file(split).name: task for split in known.splits}
+
+
 def test_an_archive_with_a_top_folder_gives_the_tasks_files(tmp_path: Path) -> None:
-    folder = tmp_path / "glue_data" / "RTE"
-    folder.mkdir(parents=True)
-    for name in ("train.tsv", "dev.tsv"):
-        (folder / name).write_text("index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n")
-    rref = realize(instantiate(all_fetchglue, "rte", tmp_path / "glue_data"))
+    with zipfile.ZipFile(tmp_path / "QNLIv2.zip", "w") as archive:
+        for name in ("QNLI/train.tsv", "QNLI/dev.tsv", "__MACOSX/QNLI/._dev.tsv"):
+            archive.writestr(name, "QNLI")
+
+    def all_unpacked(task: str) -> Glue:
+        return glue_files(source=fetchlocal(tmp_path / "QNLIv2.zip", unpack=True), task=task)
+
+    rref = realize(instantiate(all_unpacked, "QNLI"))
     assert sorted(path.name for path in mklens(rref).folder.syspath.iterdir()) == ["dev.tsv", "train.tsv"]
-    assert mklens(rref).task.val == "RTE"
+    with pytest.raises(BuildError, match=r"holds no folder with train\.tsv and dev_matched\.tsv of MNLI"):
+        realize(instantiate(all_unpacked, "MNLI"))
 
 
-def test_a_folder_without_the_tasks_files_is_named(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BuildError, match=r"holds no folder with train\.tsv and dev\.tsv of RTE"):
-        realize(instantiate(all_fetchglue, "RTE", tmp_path / "empty"))
+def test_a_folder_without_the_tasks_files_is_named_when_declared(tmp_path: Path) -> None:
+    write_tasks(tmp_path, "CoLA", "WNLI")
+    with pytest.raises(UsageError, match=r"holds neither a folder RTE with train\.tsv and dev\.tsv in it"):
+        instantiate(all_fetchglue, "RTE", tmp_path)
+    with pytest.raises(UsageError, match=r"no folder of a task of GLUE"):
+        instantiate(all_fetchglue, None, tmp_path / "CoLA")
+
+
+def test_snli_can_be_had_from_a_folder_only() -> None:
+    with pytest.raises(UsageError, match="no URL with a sum is known for GLUE's SNLI; give `folder`"):
+        instantiate(all_fetchglue, "SNLI")
 
 
 def test_an_unknown_task_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no GLUE task 'XNLI'; there are MRPC, CoLA, SST-2, RTE"):
+    with pytest.raises(UsageError, match="no GLUE task 'XNLI'; there are CoLA, SST-2, MRPC, STS-B"):
         instantiate(all_fetchglue, "XNLI")
 
 
-def test_collections_keep_their_shape(tmp_path: Path) -> None:
-    for task in ("MRPC", "CoLA", "SST-2", "RTE"):
-        (tmp_path / task).mkdir()
-        for name in ("train.tsv", "dev.tsv"):
-            (tmp_path / task / name).write_text(task)
+def test_of_a_local_folder_all_tasks_that_it_holds_are_given_by_name(tmp_path: Path) -> None:
+    write_tasks(tmp_path, "SNLI", "MRPC", "CoLA", "AX")
     realized = realize_many(instantiate(all_fetchglue, None, tmp_path))
-    assert list(realized) == ["MRPC", "CoLA", "SST-2", "RTE"]
+    assert list(realized) == ["CoLA", "MRPC", "AX", "SNLI"]
     assert all(len(rrefs) == 1 for rrefs in realized.values())

@@ -298,7 +298,9 @@ def parameter_names(stage: Callable[..., Any]) -> list[str]:
     """What a stage, or a function that composes stages, takes."""
     if isinstance(stage, Stage):
         return [*stage.checks, *stage.exec_checks]
-    return [name for name in inspect.signature(stage).parameters if name != "r"]  # Pylightnix's registry
+    parameters = inspect.signature(stage).parameters.values()
+    # Pylightnix's registry, and settings that are handed on to a stage inside, whose parameters they are.
+    return [one.name for one in parameters if one.name != "r" and one.kind is not one.VAR_KEYWORD]
 
 
 def names_to_set(stage: Callable[..., Any], arguments: Sequence[str]) -> list[str]:

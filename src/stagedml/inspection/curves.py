@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 STEPS, EPOCHS = "steps", "epochs"
 TRAIN, VALID, TEST = "train", "valid", "test"
-LEARNING_RATE, SPEED = "learning_rate", "rows_per_second"
+LEARNING_RATE = "learning_rate"
+#: Numbers of a training that say how it ran, not what it came to.
+OF_RUNNING = (LEARNING_RATE, "examples_per_second", "tokens_per_second")
 
 _PROTOCOL, _METRICS = "protocol.json", "metrics.json"
 _NOT_MEASURED = frozenset({"epoch", "rows", "steps"})
@@ -103,10 +105,9 @@ def _read(folder: Path) -> tuple[Series, ...]:
 
 
 def _place(series: Series) -> tuple[object, ...]:
-    last = (LEARNING_RATE, SPEED)
     splits = (TRAIN, VALID, TEST)
     return (
-        series.name in last,
+        series.name in OF_RUNNING,
         series.name != "loss",
         series.name,
         series.over != STEPS,

@@ -18,7 +18,7 @@ from typing import Any
 from stagedml.core.refs import is_rref, parse_rref
 from stagedml.errors import UsageError
 from stagedml.inspection import curves as curves_of
-from stagedml.inspection.curves import LEARNING_RATE, SPEED, TEST, TRAIN, VALID, Curves, Series, curves
+from stagedml.inspection.curves import OF_RUNNING, TEST, TRAIN, VALID, Curves, Series, curves
 from stagedml.inspection.labels import differing, labels
 from stagedml.inspection.libraries import imported
 from stagedml.inspection.metrics import list_of, metrics_in, names
@@ -31,7 +31,6 @@ from stagedml.store.objects import Store
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MANY = "viridis"  #: where there are more
 _STYLES = {TRAIN: "-", VALID: "--", TEST: ":"}
-_NOT_ASKED_FOR = frozenset({LEARNING_RATE, SPEED})
 _MOST_PANELS = 6
 _MOST_POINTS = 1000
 _NOISY = 100  #: points from which on a running mean is drawn
@@ -164,7 +163,7 @@ def _panels(found: Sequence[Curves], metric: str | None) -> tuple[list[tuple[str
             )
     if metric is not None and metric not in names:
         raise UsageError(f"metric={metric!r}: there is no such curve; there are {', '.join(names)}")
-    wanted = [metric] if metric is not None else [name for name in names if name not in _NOT_ASKED_FOR] or list(names)
+    wanted = [metric] if metric is not None else [name for name in names if name not in OF_RUNNING] or list(names)
     pairs = {(series.name, series.over): None for one in found for series in one.series if series.name in wanted}
     ordered = sorted(pairs, key=lambda pair: (wanted.index(pair[0]), pair[1] != curves_of.STEPS))
     drawn = ordered[:_MOST_PANELS]

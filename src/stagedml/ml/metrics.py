@@ -1,11 +1,12 @@
-"""The metrics of classification tasks, by the definitions that GLUE uses.
+"""The metrics of GLUE's tasks, by the definitions that GLUE uses.
 
-Each takes predicted and true class numbers, both (rows,) integers, and gives a float.
+Each takes what was predicted and what is true, both (rows,), and gives a float. Class numbers are integers, scores are
+floats. Where a definition divides by zero, as with predictions that are all the same, the metric is 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import sqrt
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Classes = NDArray[np.integer[Any]]
+Scores = NDArray[np.floating[Any]]
+Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 
 
 def accuracy(predicted: Classes, true: Classes) -> float:
@@ -28,19 +31,52 @@ def f1(predicted: Classes, true: Classes) -> float:
 
 
 def matthews(predicted: Classes, true: Classes) -> float:
-    """Matthews's correlation of two classes, in [-1, 1]; 0 where either side knows one class only."""
-    both = int(np.sum((predicted == 1) & (true == 1)))
-    neither = int(np.sum((predicted != 1) & (true != 1)))
-    only_predicted = int(np.sum((predicted == 1) & (true != 1)))
-    only_true = int(np.sum((predicted != 1) & (true == 1)))
-    scale = (both + only_predicted) * (both + only_true) * (neither + only_predicted) * (neither + only_true)
-    return (both * neither - only_predicted * only_true) / sqrt(scale) if scale else 0.0
+    """Matthews's correlation, in [-1, 1], of any number of classes; 0 where either side knows one class only.
+
+    Gorodkin 2004, Comparing two K-category assignments by a K-category correlation coefficient.
+    """
+    rows, right = len(true), int(np.sum(predicted == true))
+    classes = 1 + max(int(predicted.max()), int(true.max()))
+    said, is_so = (np.bincount(column, minlength=classes).tolist() for column in (predicted, true))
+    joint = right * rows - sum(one * other for one, other in zip(said, is_so, strict=True))
+    scale = (rows**2 - sum(count**2 for count in said)) * (rows**2 - sum(count**2 for count in is_so))
+    return joint / sqrt(scale) if scale else 0.0
 
 
-METRICS: dict[str, Callable[[Classes, Classes], float]] = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
+def pearson(predicted: Scores, true: Scores) -> float:
+    """Pearson's correlation, in [-1, 1]; 0 where either side is constant."""
+    one, other = (_centred(column.astype(np.float64)) for column in (predicted, true))
+    return float(np.clip(one @ other, -1, 1))
 
 
-def measure(names: Iterable[str], predicted: Classes, true: Classes) -> dict[str, float]:
+def spearman(predicted: Scores, true: Scores) -> float:
+    """Spearman's rank correlation, in [-1, 1]; equal scores share the mean of their ranks. 0 as for `pearson`."""
+    return pearson(_ranks(predicted), _ranks(true))
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values less their mean, as a vector of length 1; zeros if they are all the same."""
+    if np.all(values == values[0]):
+        return np.zeros_like(values)
+    centred = values - values.mean()
+    # First by the largest, so that no square is beyond what a float can hold.
+    centred /= np.abs(centred).max()
+    scaled: NDArray[np.float64] = centred / np.sqrt(centred @ centred)
+    return scaled
+
+
+def _ranks(values: Scores) -> NDArray[np.float64]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
+
+
+CLASS_METRICS: dict[str, Metric] = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
+SCORE_METRICS: dict[str, Metric] = {"pearson": pearson, "spearman": spearman}
+METRICS = CLASS_METRICS | SCORE_METRICS
+
+
+def measure(names: Iterable[str], predicted: NDArray[Any], true: NDArray[Any]) -> dict[str, float]:
     """Several metrics by name.
 
     Raises:
@@ -49,3 +85,8 @@ def measure(names: Iterable[str], predicted: Classes, true: Classes) -> dict[str
     if predicted.shape != true.shape or not true.size:
         raise ValueError(f"{predicted.shape} predictions for {true.shape} rows")
     return {name: METRICS[name](predicted, true) for name in names}
+
+
+def glue_score(measured: Mapping[str, float]) -> float:
+    """What counts for a task in GLUE's average: the mean of its metrics, and of MNLI's two tests."""
+    return sum(measured.values()) / len(measured)

@@ -1,47 +1,57 @@
-"""Tokenized examples for sequence classification, as TFRecord files.
+"""Tokenized examples, as TFRecord files.
 
 A row has `index` (the example's number in its source), `input_ids` and `segment_ids` (as long as the text is: padding
-is the batch's affair) and `label`, absent where the example has none.
+is the batch's affair) and `label`, the number of a class or a score, absent where the example has none.
 
 Rules this module keeps:
 - A file's bytes follow from examples, vocabulary and `max_length`, not from the number of workers.
-- Writing streams: a few chunks of examples are in memory, however many there are.
+- Writing streams: a few pieces of the source are in memory, however many there are.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from stagedml.ml.processes import map_in_order
 from stagedml.ml.progress import Progress, silent
-from stagedml.ml.tfrecord import DamagedRecords, Row, read_records, write_records
+from stagedml.ml.ragged import Ragged
+from stagedml.ml.tfrecord import DamagedRecords, Row, frames_of, read_columns
 from stagedml.ml.tokenizers import BertTokenizer
 
 _CHUNK = 512
+# A process takes a quarter of a second to start; so many pieces, of about a thousand rows, are worth it.
+_PIECES_WORTH_A_PROCESS = 4
+
+_TOKENS: dict[str, type[np.signedinteger[Any]]] = {"input_ids": np.int32, "segment_ids": np.int8}
+
+_Piece = TypeVar("_Piece", bound="Piece")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextExample:
-    """A text or a pair of texts to be classified.
+    """A text or a pair of texts.
 
     Attributes:
         index: its number in the source, from 0.
         first: the text, or the first of two.
         second: the second; None for single texts.
-        label: the number of its class; None if unknown.
+        label: the number of its class, or its score; None if unknown.
     """
 
     index: int
     first: str
     second: str | None
-    label: int | None
+    label: int | float | None
 
 
 @dataclass(frozen=True)
@@ -50,18 +60,51 @@ class EncodedExamples:
 
     Attributes:
         index: (rows,) int64.
-        input_ids: one int64 array a row, of the row's own length.
-        segment_ids: likewise.
-        label: (rows,) int64.
+        input_ids: int32, a row as long as its text.
+        segment_ids: int8, likewise.
+        label: (rows,) int64 numbers of classes or float32 scores; None where the examples have none.
     """
 
     index: NDArray[np.int64]
-    input_ids: tuple[NDArray[np.int64], ...]
-    segment_ids: tuple[NDArray[np.int64], ...]
-    label: NDArray[np.int64]
+    input_ids: Ragged
+    segment_ids: Ragged
+    label: NDArray[Any] | None
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.index)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """`label`, for those who cannot do without.
+
+        Raises:
+            ValueError: the examples have none.
+        """
+        if self.label is None:
+            raise ValueError("these examples have no labels")
+        return self.label
+
+
+class Piece(Protocol):
+    """A part of a source, small enough to be in memory."""
+
+    def read(self) -> tuple[Sequence[TextExample], Sequence[Any]]:
+        """Its examples, and what there is to remark about others."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A piece of a source, tokenized.
+
+    Attributes:
+        rows: how many there are.
+        frames: as a TFRecord file holds them.
+        remarks: what there was to remark about the piece.
+    """
+
+    rows: int
+    frames: bytes
+    remarks: Sequence[Any]
 
 
 def write_examples(
@@ -81,35 +124,60 @@ def write_examples(
         examples: in the order in which they are written.
         tokenizer: of the model that will read them.
         max_length: word pieces a row at most, special tokens included.
-        workers: threads that tokenize; no part of the result.
+        workers: processes that tokenize; no part of the result.
         total: how many examples there are, if known, for `progress`.
-        progress: told after each chunk.
+        progress: told now and then.
 
     Returns:
         The number of rows.
     """
-
-    def encode(chunk: Sequence[TextExample]) -> list[Row]:
-        return encode_chunk(chunk, tokenizer, max_length)
-
-    def rows() -> Iterator[Row]:
-        done = 0
-        for encoded in _map_in_order(encode, _chunks(examples), workers):
-            yield from encoded
-            done += len(encoded)
-            progress(f"tokenize {path.stem}", done, total, "rows")
-
-    return write_records(path, rows())
+    rows = 0
+    pieces = encode_pieces(_chunks(examples), tokenizer, max_length=max_length, workers=workers)
+    with path.open("wb") as file, closing(pieces):
+        for _, encoded in pieces:
+            file.write(encoded.frames)
+            rows += encoded.rows
+            progress(f"tokenize {path.stem}", rows, total, "rows")
+    return rows
 
 
-def encode_chunk(examples: Sequence[TextExample], tokenizer: BertTokenizer, max_length: int) -> list[Row]:
+def encode_pieces(
+    pieces: Iterator[_Piece], tokenizer: BertTokenizer, *, max_length: int, workers: int
+) -> Generator[tuple[_Piece, Encoded], None, None]:
+    """Read and tokenize the pieces of a source, in processes of their own where there are enough of them.
+
+    Args:
+        pieces: of the source, in order; can be pickled.
+        tokenizer, max_length, workers: as of `write_examples`.
+
+    Returns:
+        Each piece, and what became of it.
+    """
+    under_way: deque[_Piece] = deque()
+
+    def noted() -> Iterator[_Piece]:
+        for piece in pieces:
+            under_way.append(piece)
+            yield piece
+
+    encode = functools.partial(_encode, tokenizer, max_length)
+    with closing(map_in_order(encode, noted(), workers, worth=_PIECES_WORTH_A_PROCESS)) as results:
+        for encoded in results:
+            yield under_way.popleft(), encoded
+
+
+def _encode(tokenizer: BertTokenizer, max_length: int, piece: Piece) -> Encoded:
+    examples, remarks = piece.read()
+    return Encoded(len(examples), frames_of(encode_examples(examples, tokenizer, max_length)), remarks)
+
+
+def encode_examples(examples: Sequence[TextExample], tokenizer: BertTokenizer, max_length: int) -> list[Row]:
     """The rows of some examples."""
-    first = tokenizer.batch_ids([example.first for example in examples])
-    second = iter(tokenizer.batch_ids([example.second for example in examples if example.second is not None]))
     rows: list[Row] = []
-    for example, first_ids in zip(examples, first, strict=True):
-        encoded = tokenizer.encode(first_ids, None if example.second is None else next(second), max_length)
-        row: dict[str, Sequence[int]] = {
+    for example in examples:
+        second = None if example.second is None else tokenizer.ids(example.second)
+        encoded = tokenizer.encode(tokenizer.ids(example.first), second, max_length)
+        row: dict[str, Sequence[int] | Sequence[float]] = {
             "index": (example.index,),
             "input_ids": encoded.input_ids,
             "segment_ids": encoded.segment_ids,
@@ -121,38 +189,51 @@ def encode_chunk(examples: Sequence[TextExample], tokenizer: BertTokenizer, max_
 
 
 def read_examples(path: Path) -> EncodedExamples:
-    """Read a file of labelled examples.
+    """Read a file of examples, which have labels either all or none.
 
     Raises:
         DamagedRecords: the file is damaged, or a row lacks a feature.
     """
-    rows = list(read_records(path))
-    for number, row in enumerate(rows):
-        if missing := {"index", "input_ids", "segment_ids", "label"} - set(row):
-            raise DamagedRecords(str(path), 0, f"row {number} has no {', '.join(sorted(missing))}")
-    return EncodedExamples(
-        index=np.array([row["index"][0] for row in rows], dtype=np.int64),
-        input_ids=tuple(row["input_ids"] for row in rows),
-        segment_ids=tuple(row["segment_ids"] for row in rows),
-        label=np.array([row["label"][0] for row in rows], dtype=np.int64),
-    )
+    parts = [_example_columns(path, columns) for columns in read_columns(path)]
+    if len({"label" in part for part in parts}) > 1:
+        raise DamagedRecords(str(path), 0, "some rows have a label and some have not")
+
+    def column(name: str, kind: DTypeLike) -> Ragged:
+        return Ragged.joined([part.pop(name) for part in parts], kind)
+
+    tokens = {name: column(name, kind) for name, kind in _TOKENS.items()}
+    label = column("label", parts[0]["label"].values.dtype).values if parts and "label" in parts[0] else None
+    return EncodedExamples(column("index", np.int64).values, tokens["input_ids"], tokens["segment_ids"], label)
 
 
-def _chunks(examples: Iterable[TextExample]) -> Iterator[list[TextExample]]:
+def _example_columns(path: Path, columns: dict[str, Ragged]) -> dict[str, Ragged]:
+    """The columns of examples among those of a file, tokens in as many bits as they need."""
+    if missing := sorted({"index", *_TOKENS} - set(columns)):
+        raise DamagedRecords(str(path), 0, f"the rows have no {', '.join(missing)}")
+    for name in {"index", "label"} & set(columns):
+        if np.any(columns[name].lengths != 1):
+            raise DamagedRecords(str(path), 0, f"a row has not one {name}")
+    if not np.array_equal(columns["input_ids"].offsets, columns["segment_ids"].offsets):
+        raise DamagedRecords(str(path), 0, "a row has not as many segment_ids as input_ids")
+    for name, kind in _TOKENS.items():
+        column = columns[name]
+        if column.values.max(initial=0) > np.iinfo(kind).max:
+            raise DamagedRecords(str(path), 0, f"there are {name} above {np.iinfo(kind).max}")
+        columns[name] = Ragged(column.values.astype(kind), column.offsets)
+    return columns
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A piece that was read before."""
+
+    examples: list[TextExample]
+
+    def read(self) -> tuple[list[TextExample], tuple[()]]:
+        return self.examples, ()
+
+
+def _chunks(examples: Iterable[TextExample]) -> Iterator[_Chunk]:
     remaining = iter(examples)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
-
-
-def _map_in_order(
-    function: Callable[[list[TextExample]], list[Row]], chunks: Iterator[list[TextExample]], workers: int
-) -> Iterator[list[Row]]:
-    """Map in threads, results in order, with two chunks a worker under way at most."""
-    if workers <= 1:
-        yield from map(function, chunks)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        pending: deque[Future[list[Row]]] = deque(pool.submit(function, chunk) for chunk in islice(chunks, 2 * workers))
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(pool.submit(function, chunk) for chunk in islice(chunks, 1))
+    while some := list(islice(remaining, _CHUNK)):
+        yield _Chunk(some)

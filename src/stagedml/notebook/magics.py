@@ -26,7 +26,6 @@ from stagedml.errors import StagedmlError, UsageError
 from stagedml.inspection.selectors import find
 from stagedml.inspection.why import Why, why
 from stagedml.settings import read_settings
-from stagedml.store.objects import NotInStore
 
 NAMES = ("plan", "realize", "why")
 
@@ -120,14 +119,13 @@ def _parser(name: str) -> _Parser:
 
 @contextlib.contextmanager
 def _told_plainly() -> Iterator[None]:
-    """Errors are told without a traceback: wrong usage and what is not there as by IPython's own
-    magics, others by what they say.
+    """Errors are told without a traceback: wrong usage as by IPython's own magics, others by what they say.
 
     A failed build says where in the builder it was; how the engine came there is nobody's concern.
     """
     try:
         yield
-    except (UsageError, NotInStore) as error:
+    except UsageError as error:
         raise SessionError(words.printable_lines(str(error))) from None
     except StagedmlError as error:
         lines = words.printable_lines(f"{type(error).__name__}: {error}").splitlines()

@@ -8,7 +8,9 @@ Nothing here imports TensorFlow; builders do, when they run.
 from __future__ import annotations
 
 import os
-from typing import Any, overload
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, overload
 
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.build import Build
@@ -39,6 +41,7 @@ from stagedml.engine.repl import (
     repl_rref,
     repl_rrefs,
 )
+from stagedml.errors import UsageError
 from stagedml.inspection.browse import catref, diff, du, find, lsref, shell
 from stagedml.inspection.curves import curves
 from stagedml.inspection.graph import depgraph
@@ -48,16 +51,30 @@ from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.bert import bert_checkpoint
-from stagedml.stages.datasets.glue import fetch_glue, glue_files, glue_mrpc
+from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_export import bert_export
-from stagedml.stages.models.bert_glue import bert_finetune_glue
+from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
-from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.stages.models.glue_settings import glue_settings
+from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue
 from stagedml.store.gc import Policy
-from stagedml.types import BertCP, BertExported, BertGlue, BertPretrained, File, Folder, Glue, GlueTFR, Text, Vocabulary
+from stagedml.types import (
+    BertCP,
+    BertExported,
+    BertGlue,
+    BertPretrained,
+    File,
+    Folder,
+    Glue,
+    GluePredictions,
+    GlueTFR,
+    GlueUnlabelledTFR,
+    Text,
+    Vocabulary,
+)
 
 __all__ = [
     "Artifact",
@@ -71,7 +88,9 @@ __all__ = [
     "File",
     "Folder",
     "Glue",
+    "GluePredictions",
     "GlueTFR",
+    "GlueUnlabelledTFR",
     "Policy",
     "RRef",
     "RefPath",
@@ -87,16 +106,20 @@ __all__ = [
     "all_fetchminibert",
     "all_fetcholdbert",
     "all_glue_tfrecords",
+    "all_largebert_finetune_glue",
     "all_minibert_export_glue",
     "all_minibert_finetune_glue",
     "all_minilm_export_glue",
     "all_minilm_finetune_glue",
+    "all_minilm_predict_glue",
+    "all_multibert_finetune_glue",
     "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
     "bert_checkpoint",
     "bert_export",
     "bert_finetune_glue",
+    "bert_predict_glue",
     "bert_pretrain",
     "best",
     "bless",
@@ -116,9 +139,12 @@ __all__ = [
     "fetchurl",
     "find",
     "gc",
+    "glue_diagnostic",
     "glue_files",
     "glue_mrpc",
+    "glue_tasks",
     "glue_tfrecords",
+    "glue_unlabelled_tfrecords",
     "instantiate",
     "latest",
     "linkrref",
@@ -154,6 +180,15 @@ __all__ = [
 ]
 
 
+def glue_tasks() -> list[str]:
+    """The nine tasks of GLUE, in its order.
+
+    The functions that take a task know two more: AX, GLUE's diagnostic, which has no rows to learn from and is
+    answered by a model of MNLI; and SNLI, which is in no score of GLUE and can be had from a local folder only.
+    """
+    return [name for name, task in TASKS.items() if task.is_learnt and task.leaderboard]
+
+
 @overload
 def all_fetchglue(task_name: str, folder: str | os.PathLike[str] | None = ...) -> Glue: ...
 @overload
@@ -162,12 +197,13 @@ def all_fetchglue(task_name: str | None = None, folder: str | os.PathLike[str] |
     """The files of one GLUE task, or of all of them by name.
 
     Args:
-        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised; None for all.
+        task_name: one of `glue_tasks()`, AX or SNLI, however capitalised; None for all that there are.
         folder: a local `glue_data` folder; default the official sources.
     """
     if task_name is not None:
         return fetch_glue(task_name, folder)
-    return {name: fetch_glue(name, folder) for name in TASKS}
+    names = PUBLISHED if folder is None else tasks_in(Path(folder))
+    return {name: fetch_glue(name, folder) for name in names}
 
 
 def all_fetchbert() -> BertCP:
@@ -200,58 +236,118 @@ def all_fetch_minilm() -> BertCP:
     return _bert.fetch_minilm()
 
 
+@overload
+def all_glue_tfrecords(  # type: ignore[overload-overlap]  # what a constant says is known better
+    task_name: Literal["AX"], bert: BertCP | None = ..., folder: str | os.PathLike[str] | None = ...
+) -> GlueUnlabelledTFR: ...
+@overload
+def all_glue_tfrecords(
+    task_name: str = ..., bert: BertCP | None = ..., folder: str | os.PathLike[str] | None = ...
+) -> GlueTFR: ...
 def all_glue_tfrecords(
     task_name: str = "MRPC", bert: BertCP | None = None, folder: str | os.PathLike[str] | None = None
-) -> GlueTFR:
-    """One GLUE task, tokenized for a BERT (default BERT base)."""
-    glue = fetch_glue(task_name, folder)
-    return glue_tfrecords(glue=glue, bert=bert or all_fetchbert(), task=glue.task)
+) -> GlueUnlabelledTFR:
+    """One GLUE task, tokenized for a BERT.
+
+    Args:
+        task_name: one of `glue_tasks()`, AX or SNLI, however capitalised; AX has unlabelled rows alone.
+        bert: whose vocabulary; default BERT base.
+        folder: a local `glue_data` folder; default the official sources.
+    """
+    glue, bert = fetch_glue(task_name, folder), bert or all_fetchbert()
+    if TASKS[glue.task].is_learnt:
+        return glue_tfrecords(glue=glue, bert=bert, task=glue.task)
+    return glue_unlabelled_tfrecords(glue=glue, bert=bert, task=glue.task)
 
 
-def _finetune_glue(task_name: str, bert: BertCP, folder: str | os.PathLike[str] | None, **settings: Any) -> BertGlue:
+def _finetune_glue(
+    checkpoint: str, bert: BertCP, task_name: str, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]
+) -> BertGlue:
     glue = fetch_glue(task_name, folder)
+    if not TASKS[glue.task].is_learnt:
+        raise UsageError(f"{glue.task} has no rows to learn from; fine-tune on MNLI, whose models answer it")
     data = glue_tfrecords(glue=glue, bert=bert, task=glue.task)
-    return bert_finetune_glue(data=data, bert=bert, task=glue.task, **settings)
+    return bert_finetune_glue(
+        data=data, bert=bert, task=glue.task, **{**glue_settings(checkpoint, glue.task), **settings}
+    )
 
 
-def all_bert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_bert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """BERT base, fine-tuned on one GLUE task.
 
     Args:
-        task_name: MRPC, CoLA, SST-2 or RTE, however capitalised.
+        task_name: one of `glue_tasks()`, or SNLI, however capitalised.
         folder: a local `glue_data` folder; default the official sources.
+        settings: parameters of `bert_finetune_glue`; default those of `stages.models.glue_settings`.
     """
-    return _finetune_glue(task_name, all_fetchbert(), folder)
+    return _finetune_glue("base", all_fetchbert(), task_name, folder, settings)
 
 
-def all_minibert_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_minibert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """BERT mini, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
-    return _finetune_glue(task_name, all_fetchminibert(), folder, batch_size=8)
+    return _finetune_glue("mini", all_fetchminibert(), task_name, folder, settings)
 
 
-def all_minilm_finetune_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertGlue:
+def all_minilm_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
     """MiniLM, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
-    return _finetune_glue(task_name, all_fetch_minilm(), folder, learning_rate=1e-4, batch_size=16)
+    return _finetune_glue("minilm", all_fetch_minilm(), task_name, folder, settings)
 
 
-def all_bert_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
-    """What `all_bert_finetune_glue` trains: a SavedModel that takes sentences, and files for `transformers`."""
-    bert = all_fetchbert()
-    return _export_glue(all_bert_finetune_glue(task_name, folder), all_glue_tfrecords(task_name, bert, folder), bert)
+def all_multibert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT base for 104 languages, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue("multi", all_fetch_multibert(), task_name, folder, settings)
 
 
-def all_minibert_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
-    """What `all_minibert_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
-    bert = all_fetchminibert()
-    data = all_glue_tfrecords(task_name, bert, folder)
-    return _export_glue(all_minibert_finetune_glue(task_name, folder), data, bert)
+def all_largebert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT large, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue("large", all_fetch_largebert(), task_name, folder, settings)
 
 
-def all_minilm_export_glue(task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None) -> BertExported:
-    """What `all_minilm_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+def all_minilm_predict_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> GluePredictions:
+    """What MiniLM, fine-tuned as by `all_minilm_finetune_glue`, says of GLUE's test, in the leaderboard's files.
+
+    AX is answered by a model of MNLI.
+    """
     bert = all_fetch_minilm()
+    model = all_minilm_finetune_glue("MNLI" if task_name.upper() == "AX" else task_name, folder, **settings)
     data = all_glue_tfrecords(task_name, bert, folder)
-    return _export_glue(all_minilm_finetune_glue(task_name, folder), data, bert)
+    return bert_predict_glue(model=model, bert=bert, data=data, task=data.task)
+
+
+def all_bert_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_bert_finetune_glue` trains: a SavedModel that takes sentences, and files for `transformers`."""
+    model, bert = all_bert_finetune_glue(task_name, folder, **settings), all_fetchbert()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def all_minibert_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_minibert_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    model, bert = all_minibert_finetune_glue(task_name, folder, **settings), all_fetchminibert()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def all_minilm_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_minilm_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    model, bert = all_minilm_finetune_glue(task_name, folder, **settings), all_fetch_minilm()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
 
 
 def _export_glue(model: BertGlue, data: GlueTFR, bert: BertCP) -> BertExported:

@@ -7,7 +7,7 @@ from typing import Literal
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.types import BertCP, BertGlue, GlueTFR
+from stagedml.types import BertCP, BertGlue, GluePredictions, GlueTFR, GlueUnlabelledTFR
 
 
 @stage(BertGlue, name="bert-finetune-{task:lower}")
@@ -42,7 +42,8 @@ def bert_finetune_glue(
     protocol: RefPath = output("protocol.json"),
     predictions: RefPath = output("predictions"),
 ) -> None:
-    """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end.
+    """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end, which MNLI
+    has two of.
 
     `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. A batch has
     `batch_size` rows at most and, if `batch_tokens` is given, so many word pieces at most, padding counted; a step has
@@ -60,12 +61,14 @@ def bert_finetune_glue(
     from stagedml.ml.train.resume import Checkpoints
 
     description = glue_task(task)
+    further = {split: build.path(data.more) / f"{split}.tfrecord" for split in description.labelled}
+    others = {"test": build.path(data.test), **{split: path for split, path in further.items() if path.is_file()}}
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
     finetune(
         bert_config=build.path(bert.bert_config),
         bert_ckpt=build.path(bert.bert_ckpt),
-        splits=Splits(build.path(data.train), build.path(data.valid), {"test": build.path(data.test)}),
-        classes=len(description.labels),
+        splits=Splits(build.path(data.train), build.path(data.valid), others),
+        classes=description.outputs,
         metrics=description.metrics,
         training=TrainSettings(
             OptimizerSettings(
@@ -95,3 +98,32 @@ def bert_finetune_glue(
         progress=build.progress,
         checkpoints=Checkpoints(build.checkpoint_dir, every_s=checkpoint_every_s),
     )
+
+
+@stage(GluePredictions, name="bert-predict-{task:lower}")
+def bert_predict_glue(
+    build: Build,
+    *,
+    model: BertGlue,
+    bert: BertCP,
+    data: GlueUnlabelledTFR,
+    task: str = "MRPC",
+    submission: RefPath = output("submission"),
+) -> None:
+    """Predict the rows of a GLUE task whose labels nobody knows, in files as GLUE's leaderboard takes them.
+
+    `model` was fine-tuned from `bert`, on this task; AX is answered by a model of MNLI.
+    """
+    from stagedml.ml.glue import glue_task
+    from stagedml.ml.glue_submission import write_submission
+    from stagedml.ml.models.bert.classifier import load_classifier, predicted, read_fitting
+
+    description = glue_task(task)
+    classifier = load_classifier(build.path(bert.bert_config), build.path(model.checkpoint))
+    build.path(submission).mkdir()
+    for split in description.leaderboard:
+        path = build.path(data.more) / f"{split}.tfrecord"
+        if path.is_file():
+            rows = read_fitting(path, classifier.config, classifier.classes, labelled=False)
+            logits = classifier.predict(rows)
+            write_submission(build.path(submission), description, split, rows.index, predicted(logits))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.types import BertCP, Glue, GlueTFR
+from stagedml.types import BertCP, Glue, GlueTFR, GlueUnlabelledTFR
 
 
 @stage(GlueTFR, name="glue-tfrecords-{task:lower}")
@@ -18,36 +19,67 @@ def glue_tfrecords(
     bert: BertCP,
     task: str = "MRPC",
     max_seq_length: int = 128,
-    allow_malformed: int = 0,
+    allow_malformed: int | None = None,
     train: RefPath = output("train.tfrecord"),
     valid: RefPath = output("valid.tfrecord"),
     test: RefPath = output("test.tfrecord"),
+    more: RefPath = output("more"),
     rows: RefPath = output("rows.json"),
     workers: Exec[int] = 2,
 ) -> None:
     """Tokenize one GLUE task with the vocabulary of one BERT, unpadded.
 
-    Holds 5 % of GLUE's train out as `valid`; `test` is GLUE's dev. `rows.json` counts the rows of each split and names
-    the malformed ones, of which `allow_malformed` a file are no error.
+    Holds 5 % of GLUE's train out as `valid`; `test` is GLUE's dev. The further splits whose files are there go into
+    `more`. `rows.json` counts the rows of each split, and counts and names the malformed ones, of which
+    `allow_malformed` a split are no error; by default, as many as the published files are known to have.
     """
-    from stagedml.ml.glue import SPLITS, glue_task, read_split
-    from stagedml.ml.records import write_examples
+    splits = {"train": train, "valid": valid, "test": test}
+    _tokenize(build, glue, bert, task, splits, more, rows, max_seq_length, allow_malformed, workers)
+
+
+@stage(GlueUnlabelledTFR, name="glue-tfrecords-{task:lower}")
+def glue_unlabelled_tfrecords(
+    build: Build,
+    *,
+    glue: Glue,
+    bert: BertCP,
+    task: str = "AX",
+    max_seq_length: int = 128,
+    allow_malformed: int | None = None,
+    more: RefPath = output("more"),
+    rows: RefPath = output("rows.json"),
+    workers: Exec[int] = 2,
+) -> None:
+    """Tokenize a task of GLUE that has nothing to learn from; all else as of `glue_tfrecords`."""
+    _tokenize(build, glue, bert, task, {}, more, rows, max_seq_length, allow_malformed, workers)
+
+
+def _tokenize(
+    build: Build,
+    glue: Glue,
+    bert: BertCP,
+    task: str,
+    splits: Mapping[str, RefPath],
+    more: RefPath,
+    rows: RefPath,
+    max_seq_length: int,
+    allow_malformed: int | None,
+    workers: int,
+) -> None:
+    from stagedml.ml.glue import glue_task
+    from stagedml.ml.glue_records import tokenize_task
     from stagedml.ml.tokenizers import BertTokenizer
 
-    description = glue_task(task)
-    tokenizer = BertTokenizer(build.path(bert.bert_vocab), lower_case=not bert.cased)
-    summary = {}
-    for split, path in zip(SPLITS, (train, valid, test), strict=True):
-        reading = read_split(description, build.path(glue.folder), split, allow_malformed=allow_malformed)
-        written = write_examples(
-            build.path(path),
-            reading.examples,
-            tokenizer,
-            max_length=max_seq_length,
-            workers=workers,
-            total=len(reading.examples),
-            progress=build.progress,
-        )
-        malformed = [f"{row.path.rsplit('/', 1)[-1]}:{row.line}: {row.problem}" for row in reading.malformed]
-        summary[split] = {"rows": written, "malformed": malformed}
+    found = tokenize_task(
+        glue_task(task),
+        build.path(glue.folder),
+        {split: build.path(path) for split, path in splits.items()},
+        build.path(more),
+        BertTokenizer(build.path(bert.bert_vocab), lower_case=not bert.cased),
+        max_length=max_seq_length,
+        allow_malformed=allow_malformed,
+        workers=workers,
+        progress=build.progress,
+    )
+    summary = {split: split_rows.to_json() for split, split_rows in found.items()}
     build.path(rows).write_text(json.dumps(summary, indent=2) + "\n")

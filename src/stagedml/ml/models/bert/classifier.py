@@ -32,6 +32,7 @@ from stagedml.ml.models.bert.checkpoint import (
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
 from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.progress import Progress, silent
+from stagedml.ml.ragged import Ragged
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
 from stagedml.ml.train.callbacks import Callback, KeepBest, MetricNotMeasured, ReduceOnPlateau
@@ -350,8 +351,9 @@ def load_classifier(bert_config: Path, checkpoint: Path) -> Classifier:
     return classifier
 
 
-def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExamples:
-    """Read tokenized examples and make sure that the model has a place for each of their numbers.
+def read_fitting(path: Path, config: BertConfig, classes: int, *, labelled: bool = True) -> EncodedExamples:
+    """Read tokenized examples, with labels unless they need none, and make sure that the model has a place for each of
+    their numbers.
 
     Raises:
         RecordsDoNotFit: it has not.
@@ -359,12 +361,15 @@ def read_fitting(path: Path, config: BertConfig, classes: int) -> EncodedExample
     rows = read_examples(path)
     if not len(rows):
         raise RecordsDoNotFit(str(path), ("there are no rows in it",))
-    limits = (
-        ("the longest row", max(len(row) for row in rows.input_ids), config.max_position_embeddings),
-        ("the highest token", max(int(row.max(initial=0)) for row in rows.input_ids), config.vocab_size - 1),
-        ("the highest segment", max(int(row.max(initial=0)) for row in rows.segment_ids), config.type_vocab_size - 1),
-        ("the highest label", int(rows.label.max()), classes - 1),
-    )
+    if labelled and rows.label is None:
+        raise RecordsDoNotFit(str(path), ("the rows have no labels",))
+    limits = [
+        ("the longest row", rows.input_ids.lengths.max(), config.max_position_embeddings),
+        ("the highest token", rows.input_ids.values.max(initial=0), config.vocab_size - 1),
+        ("the highest segment", rows.segment_ids.values.max(initial=0), config.type_vocab_size - 1),
+    ]
+    if rows.label is not None and classes > 1:
+        limits.append(("the highest label", rows.label.max(), classes - 1))
     if problems := tuple(f"{what} is {value}, above {limit}" for what, value, limit in limits if value > limit):
         raise RecordsDoNotFit(str(path), problems)
     return rows
@@ -374,11 +379,12 @@ def example_columns(rows: EncodedExamples) -> tuple[dict[str, Sequence[NDArray[A
     """The ragged and the scalar columns of examples, for `batching`."""
     ragged: dict[str, Sequence[NDArray[Any]]] = {
         "input_ids": rows.input_ids,
-        "input_mask": [np.ones_like(row) for row in rows.input_ids],
+        "input_mask": Ragged(np.ones_like(rows.input_ids.values), rows.input_ids.offsets),
         "segment_ids": rows.segment_ids,
     }
-    is_score = rows.label.dtype.kind == "f"
-    return ragged, {"label": rows.label.astype(np.float32 if is_score else np.int32)}
+    if rows.label is None:
+        return ragged, {}
+    return ragged, {"label": rows.label.astype(np.float32 if rows.label.dtype.kind == "f" else np.int32)}
 
 
 def predicted(logits: NDArray[np.float32]) -> NDArray[Any]:
@@ -391,11 +397,11 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
 
     Args:
         path: the file.
-        rows: the examples.
+        rows: the examples; without labels, that column is empty.
         logits: from `Classifier.predict`, (rows, classes). Written so that float32 gets them back exactly.
     """
     of_classes = [f"logit_{number}" for number in range(logits.shape[1])] if logits.shape[1] > 1 else []
-    labels = rows.label.tolist()
+    labels = [""] * len(rows) if rows.label is None else rows.label.tolist()
     lines = ["\t".join(("index", "label", "prediction", *of_classes))]
     for index, label, prediction, scores in zip(rows.index, labels, predicted(logits), logits, strict=True):
         lines.append("\t".join(map(str, (index, label, prediction, *(scores if of_classes else ())))))
@@ -403,7 +409,7 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
 
 
 def _measure(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
-    return {"loss": _loss(logits.astype(np.float64), rows.label), **measure(metrics, predicted(logits), rows.label)}
+    return {"loss": _loss(logits.astype(np.float64), rows.labels), **measure(metrics, predicted(logits), rows.labels)}
 
 
 def _loss(logits: NDArray[np.float64], labels: NDArray[Any]) -> float:
