@@ -240,17 +240,14 @@ def _head(hidden: int) -> Any:
 
 
 def _classifier(model: Path) -> Any:
-    from stagedml.ml.models.bert.checkpoint import load_encoder, read_checkpoint
+    from stagedml.ml.models.bert.checkpoint import load_encoder
     from stagedml.ml.models.bert.classifier import Classifier
-    from stagedml.ml.models.bert.config import read_bert_config
-    from stagedml.ml.models.bert.huggingface import convert_pretrained
+    from stagedml.ml.models.bert.pretrained import read_pretrained
 
-    with tempfile.TemporaryDirectory() as folder:
-        convert_pretrained(model / "config.json", model / "vocab.txt", model / "model.safetensors", Path(folder))
-        config = read_bert_config(Path(folder) / "bert_config.json")
-        classifier = Classifier(config, 2)
-        load_encoder(classifier.encoder, config, read_checkpoint(Path(folder) / "bert_model.ckpt"))
-    classifier.model.classifier.out_proj.kernel.assign(_head(config.hidden_size))
+    pretrained = read_pretrained(model)
+    classifier = Classifier(pretrained.config, 2)
+    load_encoder(classifier.encoder, pretrained.config, pretrained.arrays)
+    classifier.model.classifier.out_proj.kernel.assign(_head(pretrained.config.hidden_size))
     return classifier
 
 

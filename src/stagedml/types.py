@@ -38,6 +38,7 @@ class GlueTFR(GlueUnlabelledTFR):
     train: RefPath  # GLUE's train but for the held-out rows
     valid: RefPath  # 5 % of GLUE's train, held out by a fixed rule
     test: RefPath  # GLUE's dev, whose labels are public
+    max_seq_length: int  # word pieces a row at most, special tokens included
 
 
 class BertCP(Artifact):
@@ -71,6 +72,14 @@ class BertGlue(Artifact):
     protocol: RefPath  # protocol.json: the operations of the training with what they measured
     predictions: RefPath  # a folder: <split>.tsv with index, label, prediction and logits of each row measured
     learning_rate: float
+
+
+class BertExported(Artifact):
+    """A fine-tuned BERT for others to load; see `stagedml.ml.models.bert.export`."""
+
+    task: str
+    saved_model: RefPath  # a SavedModel that takes sentences
+    safetensors: RefPath  # a folder as Hugging Face's transformers loads it: config.json, model.safetensors, vocab.txt
 
 
 class GluePredictions(Artifact):

@@ -23,9 +23,9 @@ def minilm(minilm_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def _convert(source: Path, folder: Path) -> Path:
-    from stagedml.ml.models.bert.huggingface import convert_pretrained
+    from stagedml.ml.models.bert.pretrained import convert_pretrained
 
-    convert_pretrained(source / "config.json", source / "vocab.txt", source / "model.safetensors", folder)
+    convert_pretrained(source, folder)
     return folder
 
 

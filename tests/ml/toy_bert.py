@@ -16,6 +16,18 @@ CONFIG = BertConfig(
     max_position_embeddings=16,
 )
 
+VOCAB = "\n".join(
+    [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrst",
+        *(f"##{letter}" for letter in "abcdefghijklmno"),
+    ]
+).encode()
+
 
 def random_arrays(config: BertConfig, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Weights of every kind, all of them away from zero and one, so that none can be forgotten unnoticed."""
@@ -26,6 +38,22 @@ def random_arrays(config: BertConfig, seed: int = 0) -> dict[str, NDArray[np.flo
         name: (random.normal(size=shape) * 0.3 + name.endswith("gamma")).astype(np.float32)
         for name, shape in encoder_shapes(config).items()
     }
+
+
+def even_arrays(config: BertConfig, classes: int) -> dict[str, NDArray[np.float32]]:
+    """Weights of every kind, a classifier's head among them, that no version of a random generator changes."""
+    from stagedml.ml.models.bert.checkpoint import encoder_shapes
+
+    shapes = {
+        **encoder_shapes(config),
+        "output_weights": (classes, config.hidden_size),
+        "output_bias": (classes,),
+    }
+    arrays = {}
+    for number, (name, shape) in enumerate(shapes.items()):
+        waves = np.sin(np.arange(np.prod(shape)) * (1.7 + number / 10) + number).reshape(shape)
+        arrays[name] = (waves * 0.4 + name.endswith("gamma")).astype(np.float32)
+    return arrays
 
 
 def random_batch(config: BertConfig, seed: int = 0) -> dict[str, NDArray[np.int64]]:

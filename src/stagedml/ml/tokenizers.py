@@ -83,6 +83,11 @@ class BertTokenizer:
         """The number of word pieces."""
         return len(self.pieces)
 
+    @property
+    def longest_word(self) -> int:
+        """Words of more characters are unknown."""
+        return _LONGEST_WORD
+
     def id_of(self, piece: str) -> int:
         """The id of a word piece that is in the vocabulary."""
         return self._ids[piece]
@@ -161,12 +166,12 @@ def truncated_lengths(first: int, second: int, total: int) -> tuple[int, int]:
 
 def split_words(text: str, *, lower_case: bool) -> str:
     """A text's words, separated by single spaces, by BERT's rules."""
-    text = text.translate(_CLEAN)
+    text = text.translate(CLEAN)
     if lower_case:
         text = text.lower()
         if not text.isascii():
-            text = unicodedata.normalize("NFD", text).translate(_UNACCENT)
-    return " ".join(text.translate(_SPLIT_PUNCTUATION).split())
+            text = unicodedata.normalize("NFD", text).translate(UNACCENT)
+    return " ".join(text.translate(SPLIT_PUNCTUATION).split())
 
 
 class _Translation(dict[int, str]):
@@ -215,4 +220,5 @@ class _SplitPunctuation(_Translation):
         return f" {character} " if ascii_symbol or unicodedata.category(character).startswith("P") else character
 
 
-_CLEAN, _UNACCENT, _SPLIT_PUNCTUATION = _Clean(), _Unaccent(), _SplitPunctuation()
+CLEAN, UNACCENT, SPLIT_PUNCTUATION = _Clean(), _Unaccent(), _SplitPunctuation()
+"""What `split_words` does to each character, in this order; it lowers before it drops marks."""

@@ -50,17 +50,20 @@ from stagedml.inspection.tensorboard import runtb
 from stagedml.inspection.why import why
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
+from stagedml.stages.datasets.bert import bert_checkpoint
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
+from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.models.glue_settings import glue_settings
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
-from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune
+from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue
 from stagedml.store.gc import Policy
 from stagedml.types import (
     BertCP,
+    BertExported,
     BertGlue,
     BertPretrained,
     File,
@@ -76,6 +79,7 @@ from stagedml.types import (
 __all__ = [
     "Artifact",
     "BertCP",
+    "BertExported",
     "BertGlue",
     "BertPretrained",
     "Build",
@@ -92,17 +96,28 @@ __all__ = [
     "RefPath",
     "Text",
     "Vocabulary",
+    "all_bert_export_glue",
     "all_bert_finetune_glue",
+    "all_fetch_largebert",
     "all_fetch_minilm",
+    "all_fetch_multibert",
     "all_fetchbert",
     "all_fetchglue",
     "all_fetchminibert",
+    "all_fetcholdbert",
     "all_glue_tfrecords",
+    "all_largebert_finetune_glue",
+    "all_minibert_export_glue",
     "all_minibert_finetune_glue",
+    "all_minilm_export_glue",
     "all_minilm_finetune_glue",
     "all_minilm_predict_glue",
+    "all_multibert_finetune_glue",
+    "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
+    "bert_checkpoint",
+    "bert_export",
     "bert_finetune_glue",
     "bert_predict_glue",
     "bert_pretrain",
@@ -196,6 +211,21 @@ def all_fetchbert() -> BertCP:
     return _bert.fetch_base()
 
 
+def all_fetcholdbert() -> BertCP:
+    """BERT base, uncased, as Google published it for TensorFlow 2."""
+    return _bert.fetch_base_tensorflow2()
+
+
+def all_fetch_largebert() -> BertCP:
+    """BERT large (24 layers, hidden size 1024), uncased, as Google published it."""
+    return _bert.fetch_large()
+
+
+def all_fetch_multibert() -> BertCP:
+    """BERT base for 104 languages, cased, as Google published it."""
+    return _bert.fetch_multilingual()
+
+
 def all_fetchminibert() -> BertCP:
     """BERT mini (4 layers, hidden size 256), uncased, as Google published it."""
     return _bert.fetch_mini()
@@ -269,6 +299,20 @@ def all_minilm_finetune_glue(
     return _finetune_glue("minilm", all_fetch_minilm(), task_name, folder, settings)
 
 
+def all_multibert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT base for 104 languages, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue("multi", all_fetch_multibert(), task_name, folder, settings)
+
+
+def all_largebert_finetune_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT large, fine-tuned on one GLUE task; arguments as of `all_bert_finetune_glue`."""
+    return _finetune_glue("large", all_fetch_largebert(), task_name, folder, settings)
+
+
 def all_minilm_predict_glue(
     task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
 ) -> GluePredictions:
@@ -280,6 +324,40 @@ def all_minilm_predict_glue(
     model = all_minilm_finetune_glue("MNLI" if task_name.upper() == "AX" else task_name, folder, **settings)
     data = all_glue_tfrecords(task_name, bert, folder)
     return bert_predict_glue(model=model, bert=bert, data=data, task=data.task)
+
+
+def all_bert_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_bert_finetune_glue` trains: a SavedModel that takes sentences, and files for `transformers`."""
+    model, bert = all_bert_finetune_glue(task_name, folder, **settings), all_fetchbert()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def all_minibert_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_minibert_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    model, bert = all_minibert_finetune_glue(task_name, folder, **settings), all_fetchminibert()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def all_minilm_export_glue(
+    task_name: str = "MRPC", folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertExported:
+    """What `all_minilm_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    model, bert = all_minilm_finetune_glue(task_name, folder, **settings), all_fetch_minilm()
+    return _export_glue(model, all_glue_tfrecords(task_name, bert, folder), bert)
+
+
+def _export_glue(model: BertGlue, data: GlueTFR, bert: BertCP) -> BertExported:
+    return bert_export(model=model, data=data, bert=bert, task=data.task)
+
+
+def all_quickstart_export_glue() -> BertExported:
+    """What `all_quickstart_finetune_glue` trains, for others to load; see `all_bert_export_glue`."""
+    bert = quickstart_bert()
+    return _export_glue(quickstart_finetune(), glue_tfrecords(glue=quickstart_glue(), bert=bert), bert)
 
 
 def all_quickstart_pretrain() -> BertPretrained:

@@ -1,4 +1,4 @@
-"""BERT's weights on disk: one format, Google's.
+"""BERT's weights on disk: one format, Google's first; its second is read and written, too.
 
 A pretrained model is three things in one folder: `bert_config.json`, `vocab.txt` and a TensorFlow checkpoint
 `bert_model.ckpt.*`. Rules this module keeps:
@@ -9,6 +9,10 @@ A pretrained model is three things in one folder: `bert_config.json`, `vocab.txt
   every missing, unknown and mis-shaped name is told. Heads (`cls/...`, `output_weights`, `output_bias`) and what an
   optimizer left behind are nobody's surprise and are left out.
 - Writing is deterministic: the same arrays give the same bytes.
+- A checkpoint of TensorFlow 2 holds a graph of objects, whose names hang on how the model that was saved is coded. But
+  it also holds the name of each variable, and of these there are two generations, both of them in the converter of
+  tf-models-official (`tf1_bert_checkpoint_converter_lib`): those of 2019, below `bert_model/`, and those of its
+  encoders of today. Both are read, by name; attention's heads are an axis of their own in either.
 """
 
 from __future__ import annotations
@@ -35,14 +39,21 @@ Arrays = dict[str, NDArray[np.float32]]
 # What training leaves in Google's archives beside the weights: Adam's moments and the count of steps.
 _OPTIMIZER = re.compile(r"(^|/)(adam_[mv]|global_step)$")
 
+_OPTIMIZER_OBJECT = re.compile(r"/\.OPTIMIZER_SLOT/|^(optimizer|save_counter|global_step)/")
+
 _HEAD = re.compile(r"cls/|output_weights$|output_bias$")
 
-# Names inside BertEncoderV2 -> Google's; the part for a layer follows "transformer/layer_<n>/".
+# Names of TensorFlow 2's variables -> Google's first. Those of a layer follow "layer_<n>/".
+_EMBEDDINGS = {
+    "word_embeddings/embeddings": "word_embeddings",
+    "position_embedding/embeddings": "position_embeddings",
+    "type_embeddings/embeddings": "token_type_embeddings",
+    "embedding_postprocessor/position_embeddings": "position_embeddings",
+    "embedding_postprocessor/type_embeddings": "token_type_embeddings",
+}
 _OUTER = {
-    "word_embeddings/embeddings": "embeddings/word_embeddings",
-    "position_embedding/embeddings": "embeddings/position_embeddings",
-    "type_embeddings/embeddings": "embeddings/token_type_embeddings",
     "embeddings/layer_norm": "embeddings/LayerNorm",
+    "embedding_postprocessor/layer_norm": "embeddings/LayerNorm",
     "pooler_transform": "pooler/dense",
 }
 _LAYER = {
@@ -50,11 +61,16 @@ _LAYER = {
     "self_attention/key": "attention/self/key",
     "self_attention/value": "attention/self/value",
     "self_attention/attention_output": "attention/output/dense",
+    "self_attention_output": "attention/output/dense",
     "self_attention_layer_norm": "attention/output/LayerNorm",
     "intermediate": "intermediate/dense",
     "output": "output/dense",
     "output_layer_norm": "output/LayerNorm",
 }
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# What tf-models-official's BertClassifier calls its head.
+_CLASSIFIER = "sentence_prediction/logits/"
 
 
 class UnreadableCheckpoint(UsageError):
@@ -126,14 +142,44 @@ def read_checkpoint(prefix: Path) -> Arrays:
     """
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        names = sorted(name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name))
+        of_objects = reader.has_tensor(_OBJECT_GRAPH)
+        names = _object_names(reader) if of_objects else _variable_names(reader)
         types = reader.get_variable_to_dtype_map()
-        if others := [name for name in names if not types[name].is_floating]:
-            raise UnreadableCheckpoint(str(prefix), f"not in Google's layout: {', '.join(others)}")
-        return {name: np.asarray(reader.get_tensor(name), dtype=np.float32) for name in names}
+        if others := sorted(key for key, name in names.items() if name is None or not types[key].is_floating):
+            raise UnreadableCheckpoint(str(prefix), f"not in Google's layouts: {', '.join(others)}")
+        weights = {name: np.asarray(reader.get_tensor(key), dtype=np.float32) for key, name in names.items() if name}
+        return {name: _reshaped(name, weights[name]) if of_objects else weights[name] for name in sorted(weights)}
     # What is wrong with the bytes comes as one of these, depending on where the reader stumbles.
     except (tf.errors.OpError, IndexError, ValueError) as error:
         raise UnreadableCheckpoint(str(prefix), str(error)) from error
+
+
+def _variable_names(reader: Any) -> dict[str, str | None]:
+    return {name: name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
+
+
+def _object_names(reader: Any) -> dict[str, str | None]:
+    """The keys of the weights in a checkpoint of objects, and their names; None for what no BERT has."""
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
+    full_names = {value.checkpoint_key: value.full_name for node in graph.nodes for value in node.attributes}
+    return {
+        key: google_name(name)
+        for key, name in full_names.items()
+        if key.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and not _OPTIMIZER_OBJECT.search(key)
+    }
+
+
+def _reshaped(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A weight of TensorFlow 2 as Google's first release has it."""
+    if name == "output_weights":
+        return np.ascontiguousarray(array.T)
+    if name.endswith("/attention/output/dense/kernel"):
+        return array.reshape(-1, array.shape[-1])
+    if re.search(r"/attention/self/\w+/(kernel|bias)$", name):
+        return array.reshape(*array.shape[:-2], -1)
+    return array
 
 
 def write_checkpoint(prefix: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
@@ -190,7 +236,7 @@ def load_encoder(encoder: Any, config: BertConfig, arrays: Mapping[str, NDArray[
     """Set every variable of an encoder.
 
     Args:
-        encoder: from `build_encoder(config)`.
+        encoder: a BERT encoder of tf-models-official, as `build_encoder(config)` makes it.
         config: the model's shape.
         arrays: from `read_checkpoint`.
 
@@ -200,21 +246,43 @@ def load_encoder(encoder: Any, config: BertConfig, arrays: Mapping[str, NDArray[
     check_encoder_arrays(config, arrays)
     for variable in encoder.variables:
         # Only the split of heads differs: Google's (hidden, heads * head size) is Keras's (hidden, heads, head size).
-        variable.assign(arrays[google_name(variable.name)].reshape(variable.shape))
+        variable.assign(arrays[_name_of(variable)].reshape(variable.shape))
 
 
 def encoder_arrays(encoder: Any, config: BertConfig) -> Arrays:
     """The weights of an encoder: the inverse of `load_encoder`."""
     shapes = encoder_shapes(config)
-    arrays = {google_name(variable.name): variable.numpy() for variable in encoder.variables}
+    arrays = {_name_of(variable): variable.numpy() for variable in encoder.variables}
     return {name: arrays[name].reshape(shape) for name, shape in shapes.items()}
 
 
-def google_name(name: str) -> str:
-    """Google's name for a variable of a BertEncoderV2 ("bert_encoder_v2/transformer/layer_0/output/kernel:0")."""
-    _, _, inside = name.removesuffix(":0").partition("/")
-    match = re.fullmatch(r"transformer/layer_(\d+)/(.*)", inside)
-    owner, _, kind = (match[2] if match else inside).rpartition("/")
-    if match:
-        return f"bert/encoder/layer_{match[1]}/{_LAYER[owner]}/{kind}"
-    return f"bert/{_OUTER[inside]}" if inside in _OUTER else f"bert/{_OUTER[owner]}/{kind}"
+def _name_of(variable: Any) -> str:
+    name = google_name(variable.name)
+    assert name is not None, f"{variable.name} is no variable of an encoder"
+    return name
+
+
+def google_name(name: str) -> str | None:
+    """The name in Google's first release of a variable of TensorFlow 2.
+
+    Args:
+        name: of either generation, with or without ":0" and the model's own name ("bert_encoder_v2/...") before it.
+
+    Returns:
+        The name; None where no BERT has such a variable.
+    """
+    name = name.removesuffix(":0")
+    if head := re.search(r"(?:^|/)(cls/.+?)(?:(?<=/output_bias)/bias)?$", name):
+        return head[1]
+    if layer := re.search(r"(?:^|/)(?:transformer|encoder)/layer_(\d+)/(.+)/(\w+)$", name):
+        return f"bert/encoder/layer_{layer[1]}/{_LAYER[layer[2]]}/{layer[3]}" if layer[2] in _LAYER else None
+    if head := re.search(rf"(?:^|/){_CLASSIFIER}(kernel|bias)$", name):
+        return {"kernel": "output_weights", "bias": "output_bias"}[head[1]]
+    owner, _, kind = name.rpartition("/")
+    for inside, google in _OUTER.items():
+        if f"/{owner}".endswith(f"/{inside}"):
+            return f"bert/{google}/{kind}"
+    for inside, google in _EMBEDDINGS.items():
+        if f"/{name}".endswith(f"/{inside}"):
+            return f"bert/embeddings/{google}"
+    return None

@@ -39,6 +39,9 @@ _HUGGINGFACE_ACTIVATIONS = {
     "tanh": "tanh",
 }
 
+# The other way; of two that mean the same, the one that Hugging Face's own files use.
+_ACTIVATIONS_OF_HUGGINGFACE = {"gelu_exact": "gelu", "gelu": "gelu_new", "relu": "relu", "tanh": "tanh"}
+
 # Fields of Google's files that its own code never reads.
 _GOOGLE_IDLE = frozenset(
     {
@@ -64,6 +67,7 @@ _HUGGINGFACE_IDLE = _GOOGLE_IDLE | {
     "id2label",
     "label2id",
     "pad_token_id",
+    "problem_type",
     "torch_dtype",
     "transformers_version",
     "use_cache",
@@ -163,6 +167,19 @@ def read_huggingface_config(path: Path) -> BertConfig:
 def write_bert_config(path: Path, config: BertConfig) -> None:
     """Write a `bert_config.json`, the same bytes for the same configuration."""
     path.write_text(json.dumps(asdict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_huggingface_config(path: Path, config: BertConfig, described: Mapping[str, Any]) -> None:
+    """Write a `config.json` of Hugging Face's, the same bytes for the same arguments.
+
+    Args:
+        path: the file.
+        config: the encoder's shape.
+        described: what else there is to say, such as of a head; fields that `read_huggingface_config` passes over.
+    """
+    shape = asdict(config) | {"hidden_act": _ACTIVATIONS_OF_HUGGINGFACE[config.hidden_act]}
+    values = {**shape, **_HUGGINGFACE_FIXED, **described, "dtype": "float32"}
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
