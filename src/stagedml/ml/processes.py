@@ -12,6 +12,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -93,7 +94,7 @@ class _Workers:
     """Some processes, and a thread for each that talks to it."""
 
     def __init__(self, function: Callable[[Any], Any], count: int) -> None:
-        self._function = pickle.dumps(function)
+        self._function = function
         self._count = count
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._started: list[_Worker] = []
@@ -131,21 +132,22 @@ class _Workers:
 class _Worker:
     """One process."""
 
-    def __init__(self, function: bytes) -> None:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         command = [sys.executable, "-c", _COMMAND, json.dumps(sys.path)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._function: bytes | None = function
+        self._function = function
+        self._is_known = False
 
     def ask(self, item: object) -> object:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            if self._function is not None:
-                self.process.stdin.write(self._function)
+            if not self._is_known:
+                pickle.dump(self._function, self.process.stdin)
                 self.process.stdin.flush()
-                self._function = None
+                self._is_known = True
                 theirs = pickle.load(self.process.stdout)
-                ours = loaded_code()
+                ours = loaded_code(self._function)
                 if changed := tuple(sorted(name for name in {*ours} & {*theirs} if ours[name] != theirs[name])):
                     raise ModulesChanged(changed)
             pickle.dump(item, self.process.stdin, pickle.HIGHEST_PROTOCOL)
@@ -172,7 +174,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes into the log
     function = pickle.load(asked)
-    pickle.dump(loaded_code(), answers)
+    pickle.dump(loaded_code(function), answers)
     answers.flush()
     while True:
         try:
@@ -190,28 +192,42 @@ def serve() -> None:
         answers.flush()
 
 
-def loaded_code() -> dict[str, str]:
-    """A digest of the code of each module of this package that is loaded, by its name."""
-    return {
-        name: hashlib.sha256(repr(_facts(module)).encode()).hexdigest()
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] == __name__.partition(".")[0]
-    }
+def loaded_code(function: Callable[..., Any]) -> dict[str, str]:
+    """A digest of the code of each module of this package that a function's module leads to, by its name."""
+    pending, digests = [_scope_of(function)], dict[str, str]()
+    while pending:
+        scope = pending.pop()
+        name = scope.get("__name__", "")
+        if name not in digests and name.partition(".")[0] == __name__.partition(".")[0]:
+            digests[name] = hashlib.sha256(repr(_facts(scope)).encode()).hexdigest()
+            pending += map(_scope_of, scope.values())
+    return digests
 
 
-def _facts(module: types.ModuleType) -> list[tuple[str, object]]:
+def _scope_of(value: Any) -> dict[str, Any]:
+    """The globals of a module, or of the module that a function or class is of."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    if isinstance(value, types.ModuleType):
+        return vars(value)
+    if isinstance(value, type):
+        value = next((item for item in vars(value).values() if isinstance(item, types.FunctionType)), None)
+    return getattr(value, "__globals__", {})
+
+
+def _facts(scope: dict[str, Any]) -> list[tuple[str, object]]:
     """What a module says: its functions, the methods of its classes, and its plain constants."""
     facts: list[tuple[str, object]] = []
-    pending = [("", vars(module))]
+    pending = [("", scope)]
     while pending:
-        prefix, scope = pending.pop()
-        for name, value in sorted(scope.items()):
+        prefix, names = pending.pop()
+        for name, value in sorted(names.items()):
             function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
             if isinstance(function, types.FunctionType):
-                if function.__module__ == module.__name__:
+                if function.__module__ == scope["__name__"]:
                     facts.append((prefix + name, _code_facts(function.__code__)))
             elif isinstance(value, type):
-                if value.__module__ == module.__name__ and "." not in prefix:
+                if value.__module__ == scope["__name__"] and not prefix:
                     pending.append((f"{name}.", dict(vars(value))))
             elif not name.startswith("__") and isinstance(value, _PLAIN):
                 facts.append((prefix + name, _constant(value)))
