@@ -107,7 +107,7 @@ def test_tree_shows_as_many_levels_as_it_is_told_to(capsys: pytest.CaptureFixtur
         (["nothing-of-that-name"], EXIT_FAILED, "is not in the store"),
         (["count", "content=two"], EXIT_USAGE, "so it takes no arguments"),
         (["count", "--svg", "graph.gif"], EXIT_USAGE, "let it end in .svg or .png or .dot"),
-        (["count", "--svg", "/no/such/folder/graph.svg"], EXIT_FAILED, "No such file or directory"),
+        (["count", "--svg", "/no/such/folder/graph.svg"], EXIT_USAGE, "No such file or directory"),
         ([TOYS, "contents=two"], EXIT_USAGE, "contents"),
     ],
 )

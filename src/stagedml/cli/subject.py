@@ -28,7 +28,8 @@ def looked_at(root: str | None) -> Iterator[Store]:
         if settings.storage.is_dir():
             store = Store.open(settings, create=False)
         else:
-            print(f"there is no store in {settings.root} yet; this is as of an empty one", file=sys.stderr)
+            if root is not None:  # who names one may have mistyped it
+                print(f"there is no store in {settings.root} yet; this is as of an empty one", file=sys.stderr)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stagedml-"))
             store = Store.open(read_settings(root=folder))
         stack.enter_context(using_store(store))
