@@ -272,7 +272,7 @@ class _Tables:
 
 @functools.cache
 def _tables(lower_case: bool) -> _Tables:
-    """Ask about every character; takes two seconds."""
+    """Ask about every character; takes a few seconds."""
     # Halves of surrogate pairs are not in UTF-8; any other character may stand for them.
     characters = [chr(code) if code not in _SURROGATES else " " for code in range(_CODES)]
     becomes: dict[str, int] = {}
