@@ -23,8 +23,10 @@ _MOST_POINTS = 1000
 _NOISY = 100  #: points from which on a running mean is drawn
 _PANEL_IN = (4.6, 3.1)
 _BAR_IN = 0.32
+_GAP_IN = 0.08
 _LINE_IN = 0.21
 _LETTER_IN = 0.078
+_MOST_TICKS = 6  #: values of a parameter, up to which its axis tells each of them
 _LOG_FROM = 20  #: the ratio of the largest to the smallest parameter from which on its axis is logarithmic
 
 _SETTINGS = {
@@ -75,7 +77,9 @@ def _style() -> Any:
 def _figure(width_in: float, height_in: float) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure((width_in, height_in), layout="constrained")
+    figure = Figure((width_in, height_in), layout="constrained")
+    figure.get_layout_engine().set(h_pad=_GAP_IN)  # between panels, too, whose titles stand below other axes' names
+    return figure
 
 
 # -- learning curves --------------------------------------------------------------------------------------------------
@@ -236,8 +240,14 @@ def parameter_figure(values: Mapping[str, Sequence[float]], by: str, at: Sequenc
                 means = [_mean([y for x, y in points if x == there]) for there in xs]
                 axes.plot(xs, means, color=colours[group], linewidth=1.5, label=group)
                 axes.plot(*zip(*points, strict=True), "o", color=colours[group], markersize=4.5)
-            if min(at) > 0 and max(at) / min(at) >= _LOG_FROM:
+            is_log = min(at) > 0 and max(at) / min(at) >= _LOG_FROM
+            if is_log:
                 axes.set_xscale("log")
+            if len(ticks := sorted(set(at))) <= _MOST_TICKS:
+                axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                axes.minorticks_off()
+            elif not is_log:
+                axes.ticklabel_format(axis="x", scilimits=(-3, 5))
         if len(distinct) > 1:
             _legend(figure, figure.axes[0].get_legend_handles_labels()[0])
         return figure

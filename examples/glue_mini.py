@@ -1,0 +1,31 @@
+"""All of GLUE with BERT mini, and the report.
+
+python examples/glue_mini.py [--tiny | --folder glue_data]
+"""
+
+from __future__ import annotations
+
+from stagedml.cli.experiment import Finetune, run_experiment
+from stagedml.stages.all import *
+
+
+def all_glue_mini(finetune: Finetune = all_minibert_finetune_glue) -> Report:
+    """A run for each task of GLUE."""
+    return comparison(
+        title="GLUE with BERT mini",
+        text="Measured on GLUE's dev, whose labels are public; of MNLI there are two. Each task has its own metrics.",
+        runs=[finetune(task) for task in glue_tasks()],
+        labels=[{"task": task} for task in glue_tasks()],
+        metrics=[
+            "test_accuracy",
+            "test_mismatched_accuracy",
+            "test_f1",
+            "test_matthews",
+            "test_pearson",
+            "test_spearman",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    run_experiment(all_glue_mini, all_minibert_finetune_glue, __doc__)
