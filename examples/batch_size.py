@@ -8,20 +8,22 @@ The learning rate grows with the square root of the batch size: the noise of a s
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from stagedml.cli.experiment import Finetune, run_experiment
 from stagedml.stages.all import *
 
-BATCH_SIZES = (8, 16, 32)
-SEEDS = (0, 1, 2)
 
-
-def all_batch_size(finetune: Finetune = all_minibert_finetune_glue) -> Report:
+def all_batch_size(
+    finetune: Finetune = all_minibert_finetune_glue,
+    batch_sizes: Sequence[int] = (8, 16, 32),
+    seeds: Sequence[int] = (0, 1, 2),
+) -> Report:
     """Runs of some batch sizes, each with some seeds."""
-    grid = list(itertools.product(BATCH_SIZES, SEEDS))
+    grid = list(itertools.product(batch_sizes, seeds))
     return comparison(
         title="Batch size on MRPC",
-        text="BERT mini, fine-tuned; the learning rate is 2e-5 for 8 rows and grows with the square root of the size.",
+        text="The learning rate is 2e-5 for 8 rows and grows with the square root of the size.",
         runs=[
             finetune("MRPC", batch_size=size, learning_rate=2e-5 * (size / 8) ** 0.5, seed=seed) for size, seed in grid
         ],

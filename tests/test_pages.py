@@ -23,6 +23,7 @@ NOT_RUN = {
     ("docs/how-to/dev-shell.md", "sets up an environment; see tests/test_shell.py"): 1,
     ("docs/how-to/dev-shell.md", "needs an engine for containers; see tests/test_rundocker.py"): 1,
     ("docs/how-to/dev-shell.md", "takes hours; see tests/test_build_tensorflow.py"): 1,
+    ("docs/how-to/report.md", "trains for a minute; see tests/test_examples.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
     ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,
 }

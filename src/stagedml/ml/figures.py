@@ -76,10 +76,10 @@ def _style() -> Any:
 
 def _figure(width_in: float, height_in: float) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure((width_in, height_in), layout="constrained")
-    figure.get_layout_engine().set(h_pad=_GAP_IN)  # between panels, too, whose titles stand below other axes' names
-    return figure
+    # The gap is between panels, too, whose titles stand below the names of other axes.
+    return Figure((width_in, height_in), layout=ConstrainedLayoutEngine(h_pad=_GAP_IN))
 
 
 # -- learning curves --------------------------------------------------------------------------------------------------

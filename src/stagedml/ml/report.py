@@ -3,8 +3,8 @@
 Rules this module keeps:
 - A run is told by its *labels*: task, learning rate, seed, ... Runs that differ in `seed` alone are one *setting*, told
   by mean and standard deviation.
-- The best of a metric is the highest, of a loss the lowest, among the settings of one `task`; a task's only setting is
-  not called its best.
+- The best of a metric is the highest, of a loss the lowest, among the settings of one `task`; where none is worse, none
+  is called the best.
 - The same runs give the same bytes: no clock, no host, no random name. A page needs nothing beside it, and whatever
   stands in a title, a text or a label is text, never markup.
 """
@@ -119,7 +119,7 @@ class Comparison:
         return len(self.settings) < len(self.runs)
 
     def best(self, metric: str) -> list[Setting]:
-        """The best settings of each task that has several; of equals all."""
+        """The best settings of each task, of equals all; none where none is worse."""
         by_task: dict[Label, list[Setting]] = {}
         for setting in self.settings:
             if math.isfinite(setting.mean(metric)):
@@ -128,7 +128,8 @@ class Comparison:
         found = []
         for rivals in by_task.values():
             top = choose(setting.mean(metric) for setting in rivals)
-            found += [setting for setting in rivals if len(rivals) > 1 and setting.mean(metric) == top]
+            winners = [setting for setting in rivals if setting.mean(metric) == top]
+            found += winners if len(winners) < len(rivals) else []
         return found
 
 
