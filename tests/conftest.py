@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who runs the tests in the background may have it ignored, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith(("STAGEDML_", "PYLIGHTNIX_"))]:
         del os.environ[name]
     # TensorFlow reads both when it is first imported, which any test may be the first to do.

@@ -56,20 +56,22 @@ class Vocabulary(Artifact):
     vocab: RefPath  # one a line
 
 
-class BertPretrained(BertCP):
+class Trained(Artifact):
+    """A model that was trained here, as reports take it."""
+
+    metrics: RefPath  # metrics.json: numbers, eval_* measured on what was held out for choosing
+    protocol: RefPath  # protocol.json: the operations of the training with what they measured
+
+
+class BertPretrained(BertCP, Trained):
     """A BERT that was pre-trained here; it fine-tunes like any other checkpoint."""
 
-    metrics: RefPath  # metrics.json: eval_* measured on documents that were held out
-    protocol: RefPath  # protocol.json
 
-
-class BertGlue(Artifact):
-    """A BERT that was fine-tuned on one GLUE task."""
+class BertGlue(Trained):
+    """A BERT that was fine-tuned on one GLUE task; its metrics have test_* measured on GLUE's dev."""
 
     task: str
     checkpoint: RefPath  # prefix of a TensorFlow checkpoint: the encoder under Google's names, and the classifier
-    metrics: RefPath  # metrics.json: eval_* measured on the held-out rows, test_* on GLUE's dev
-    protocol: RefPath  # protocol.json: the operations of the training with what they measured
     predictions: RefPath  # a folder: <split>.tsv with index, label, prediction and logits of each row measured
     learning_rate: float
 
@@ -87,6 +89,15 @@ class GluePredictions(Artifact):
 
     task: str
     submission: RefPath  # a folder with files as GLUE's leaderboard takes them: MRPC.tsv, ...
+
+
+class Report(Artifact):
+    """Trained models compared."""
+
+    markdown: RefPath  # report.md, which shows the pictures
+    html: RefPath  # report.html, one file with all in it
+    table: RefPath  # report.json: the numbers
+    pictures: RefPath  # a folder of SVG
 
 
 class Text(Artifact):

@@ -19,10 +19,12 @@ TOYS = "stagedml.testing.toys"
 
 def on_terminal(root: str, *arguments: str, columns: int = 80, environment: dict[str, str] | None = None) -> str:
     """What a verb shows on a terminal."""
+    # These two, which some runners of tests set, would tell of another terminal.
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     child = pexpect.spawn(
         sys.executable,
         ["-m", "stagedml.cli.main", *arguments],
-        env={**os.environ, "STAGEDML_ROOT": root, "TERM": "xterm", **(environment or {})},
+        env={**surroundings, "STAGEDML_ROOT": root, "TERM": "xterm", **(environment or {})},
         dimensions=(50, columns),
         encoding="utf-8",
         timeout=60,

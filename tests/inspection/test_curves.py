@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from inspection.event_files import scalar, text, write_events
 from stagedml import Artifact, Build, RefPath, UsageError, instantiate, output, realize, stage
-from stagedml.inspection.curves import Series, curves
-from stagedml.inspection.libraries import LibraryMissing, imported
+from stagedml.inspection.curves import curves
 from stagedml.inspection.plain import as_json
 from stagedml.inspection.sparks import curve_svg, sparkline
+from stagedml.ml.libraries import LibraryMissing, imported
+from stagedml.ml.series import Series
 from stagedml.store.objects import Store
 
 LOSSES = {10: 0.75, 20: 0.5, 30: 0.25}

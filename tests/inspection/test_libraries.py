@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedml.inspection.libraries import LibraryMissing, imported
+from stagedml.ml.libraries import LibraryMissing, imported
 
 
 def test_what_a_library_warns_of_while_it_is_imported_is_kept_away(

@@ -25,8 +25,8 @@ from inspection.trainings import all_trained
 from stagedml import Policy, TensorBoard, UsageError, gc, instantiate, realize, realize_many, repl_build, repl_realize
 from stagedml import runtb as begun
 from stagedml.inspection import tensorboard_process
-from stagedml.inspection.libraries import LibraryMissing
 from stagedml.inspection.tensorboard import NoLogs, TensorBoardEnded, serve
+from stagedml.ml.libraries import LibraryMissing
 from stagedml.store.objects import Store
 from stagedml.testing import toys
 

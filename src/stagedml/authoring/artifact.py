@@ -74,7 +74,10 @@ class Artifact(DRef):
                 raise InvalidArtifactType(cls.__name__, name, "a reserved name of configs")
             if hasattr(Artifact, name):
                 raise InvalidArtifactType(cls.__name__, name, "an attribute of str; choose another name")
-        cls.artifact_fields = {**cls.artifact_fields, **own}
+        fields: dict[str, Any] = {}
+        for base in reversed(cls.__bases__):
+            fields |= base.artifact_fields if issubclass(base, Artifact) else {}
+        cls.artifact_fields = {**fields, **own}
 
     @classmethod
     def field_types(cls) -> dict[str, Any]:

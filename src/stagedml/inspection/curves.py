@@ -13,46 +13,33 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stagedml.core.refs import is_rref, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection.libraries import LibraryMissing, imported
+from stagedml.ml.libraries import LibraryMissing, imported
+from stagedml.ml.series import (
+    EPOCHS,
+    LEARNING_RATE,
+    OF_RUNNING,
+    STEPS,
+    TEST,
+    TRAIN,
+    VALID,
+    Series,
+    is_number,
+    of_protocol,
+    series_of,
+)
 from stagedml.store.layout import LOG_FOLDER
 from stagedml.store.objects import Store
 
 logger = logging.getLogger(__name__)
 
-STEPS, EPOCHS = "steps", "epochs"
-TRAIN, VALID, TEST = "train", "valid", "test"
-LEARNING_RATE = "learning_rate"
-#: Numbers of a training that say how it ran, not what it came to.
-OF_RUNNING = (LEARNING_RATE, "examples_per_second", "tokens_per_second")
-
 _PROTOCOL, _METRICS = "protocol.json", "metrics.json"
-_NOT_MEASURED = frozenset({"epoch", "rows", "steps"})
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One quantity in the course of a training.
-
-    Attributes:
-        name: `loss`, `accuracy`, ...
-        split: what it was measured on: `train`, `valid`, `test`; else the name of the folder in the log.
-        over: what `at` counts, `steps` or `epochs`.
-        at: ascending.
-        values: one for each of `at`; may hold NaN and infinities.
-    """
-
-    name: str
-    split: str
-    over: str
-    at: tuple[int, ...]
-    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +78,7 @@ def curves(of: str | os.PathLike[str], store: Store | None = None) -> Curves:
 
 
 def _read(folder: Path) -> tuple[Series, ...]:
-    by_epoch = [*_of_protocol(_json(folder / _PROTOCOL)), *_of_history(_json(folder / _METRICS))]
+    by_epoch = [*of_protocol(_json(folder / _PROTOCOL)), *_of_history(_json(folder / _METRICS))]
     log = folder / LOG_FOLDER
     try:
         logged = list(_of_events(log if log.is_dir() else folder))
@@ -126,35 +113,13 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _of_protocol(protocol: Any) -> Iterator[Series]:
-    """Of a list of operations, each with its epoch and what came out."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for entry in protocol if isinstance(protocol, list) else ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int):
-            continue
-        split = TRAIN if entry.get("operation") == "train" else str(entry.get("split", VALID))
-        for name, value in entry.items():
-            if name not in _NOT_MEASURED and _is_number(value):
-                found.setdefault((name, split), {})[entry["epoch"]] = float(value)
-    yield from (_series(name, split, EPOCHS, values) for (name, split), values in found.items())
-
-
 def _of_history(metrics: Any) -> Iterator[Series]:
     """Of a history as Keras keeps it: lists with a number for each epoch, those of the held-out split as `val_...`."""
     history = metrics.get("history") if isinstance(metrics, dict) else None
     for name, values in history.items() if isinstance(history, dict) else ():
-        if isinstance(values, list) and values and all(map(_is_number, values)):
+        if isinstance(values, list) and values and all(map(is_number, values)):
             split = VALID if name.startswith("val_") else TRAIN
-            yield _series(name.removeprefix("val_"), split, EPOCHS, dict(enumerate(map(float, values), start=1)))
-
-
-def _series(name: str, split: str, over: str, values: Mapping[int, float]) -> Series:
-    at = tuple(sorted(values))
-    return Series(name, split, over, at, tuple(values[step] for step in at))
+            yield series_of(name.removeprefix("val_"), split, EPOCHS, dict(enumerate(map(float, values), start=1)))
 
 
 # -- TensorBoard's events ---------------------------------------------------------------------------------------------
@@ -166,7 +131,7 @@ def _of_events(log: Path) -> Iterator[Series]:
     for folder, scalars in folders.items():
         over = STEPS if not trainings or folder in trainings else EPOCHS
         split = TRAIN if trainings == {folder} else folder
-        yield from (_series(name, split, over, values) for name, values in scalars.items())
+        yield from (series_of(name, split, over, values) for name, values in scalars.items())
 
 
 def _event_files(log: Path) -> Iterator[tuple[str, list[str]]]:

@@ -19,8 +19,8 @@ from xml.etree import ElementTree as Xml
 from stagedml.core import words
 from stagedml.core.plan import Verdict
 from stagedml.inspection.graph import Graph, Node
-from stagedml.inspection.libraries import imported
 from stagedml.inspection.tree import takes
+from stagedml.ml.libraries import imported
 
 _FONTS = "'Segoe UI', 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif"
 _PNG_FONT = "DejaVu Sans"

@@ -16,9 +16,9 @@ from stagedml.core import config as configs
 from stagedml.core.plan import PlanStep, Verdict
 from stagedml.core.refs import is_rref, parse_dref, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection.libraries import LibraryMissing
 from stagedml.inspection.listing import hash_of
 from stagedml.inspection.pictures import write_picture
+from stagedml.ml.libraries import LibraryMissing
 from stagedml.store.metadata import BuildRecord, Metadata, UnreadableMetadata
 from stagedml.store.objects import NotInStore, Store
 

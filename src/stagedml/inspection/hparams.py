@@ -15,8 +15,8 @@ from typing import Any
 
 from stagedml.core import words
 from stagedml.core.refs import is_dref
-from stagedml.inspection.libraries import imported
 from stagedml.inspection.metrics import single
+from stagedml.ml.libraries import imported
 
 _PURPOSE = "showing logs"
 _STARTED, _ENDED = "events.out.tfevents.0.stagedml", "events.out.tfevents.1.stagedml"

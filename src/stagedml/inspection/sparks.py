@@ -5,12 +5,11 @@ However long a series is, what is drawn of it is bounded: neighbours are drawn a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from html import escape
 
-from stagedml.inspection.curves import Series
+from stagedml.ml.series import Series, thinned
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_POINTS = 200
@@ -35,18 +34,6 @@ def _level(value: float, low: float, high: float) -> int:
 def _share(value: float, low: float, high: float) -> float:
     """Where a value lies between two others, in [0, 1]; in the middle if these are one. Halved, lest they overflow."""
     return 0.5 if high == low else (value / 2 - low / 2) / (high / 2 - low / 2)
-
-
-def thinned(values: Sequence[float], count: int) -> list[float]:
-    """Values as at most `count` means of neighbours; what is no finite number counts if nothing else is."""
-    groups = min(len(values), max(count, 1))
-    bounds = [len(values) * place // groups for place in range(groups + 1)] if groups else [0]
-    return [_mean(values[start:stop]) for start, stop in itertools.pairwise(bounds)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(value / len(finite) for value in finite) if finite else math.nan
 
 
 def curve_svg(series: Series, width: int = 240, height: int = 60) -> str:

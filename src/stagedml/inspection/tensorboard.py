@@ -30,10 +30,10 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from stagedml.errors import StagedmlError, UsageError
-from stagedml.inspection.libraries import imported
 from stagedml.inspection.logs import RunningBuild
 from stagedml.inspection.logtree import LogTree, Run
 from stagedml.inspection.tensorboard_process import COMMAND
+from stagedml.ml.libraries import imported
 from stagedml.store import atomic, locks
 from stagedml.store.layout import Layout
 from stagedml.store.objects import Store

@@ -59,7 +59,8 @@ from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.models.glue_settings import glue_settings
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
-from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue
+from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue, tiny_finetune
+from stagedml.stages.report import comparison
 from stagedml.store.gc import Policy
 from stagedml.types import (
     BertCP,
@@ -72,7 +73,9 @@ from stagedml.types import (
     GluePredictions,
     GlueTFR,
     GlueUnlabelledTFR,
+    Report,
     Text,
+    Trained,
     Vocabulary,
 )
 
@@ -94,7 +97,9 @@ __all__ = [
     "Policy",
     "RRef",
     "RefPath",
+    "Report",
     "Text",
+    "Trained",
     "Vocabulary",
     "all_bert_export_glue",
     "all_bert_finetune_glue",
@@ -116,6 +121,7 @@ __all__ = [
     "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
+    "all_tiny_finetune_glue",
     "bert_checkpoint",
     "bert_export",
     "bert_finetune_glue",
@@ -125,6 +131,7 @@ __all__ = [
     "bless",
     "borrow",
     "catref",
+    "comparison",
     "current_store",
     "curves",
     "depgraph",
@@ -368,3 +375,13 @@ def all_quickstart_pretrain() -> BertPretrained:
 def all_quickstart_finetune_glue() -> BertGlue:
     """The small BERT, fine-tuned on a generated task in MRPC's layout: nothing is fetched."""
     return quickstart_finetune()
+
+
+def all_tiny_finetune_glue(task_name: str = "MRPC", **settings: Any) -> BertGlue:
+    """A tiny BERT, fine-tuned in seconds on a generated task in the layout of one of GLUE's; it learns next to nothing.
+
+    Args:
+        task_name: one of `glue_tasks()`, or SNLI, however capitalised.
+        settings: parameters of `bert_finetune_glue`.
+    """
+    return tiny_finetune(task_name, **settings)

@@ -1,13 +1,17 @@
 """The quickstart: the main job on a small generated world, through the same recipes as the real thing.
 
 A storyteller writes plain text and a paraphrase task in the layout of MRPC; a small BERT is pre-trained on the text
-with masked words and fine-tuned on the task.
+with masked words and fine-tuned on the task. The same again, so small that it takes seconds and learns next to nothing,
+shows how experiments work.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from stagedml.ml.glue import glue_task
 from stagedml.stages.datasets.glue import glue_mrpc
-from stagedml.stages.datasets.stories import paraphrases, stories
+from stagedml.stages.datasets.stories import glue_stories, paraphrases, stories
 from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.preprocess.glue import glue_tfrecords
@@ -52,3 +56,28 @@ def quickstart_finetune() -> BertGlue:
     bert = quickstart_bert()
     data = glue_tfrecords(glue=quickstart_glue(), bert=bert)
     return bert_finetune_glue(data=data, bert=bert, learning_rate=1e-3, dropout=0.0, epochs=5)
+
+
+def tiny_bert() -> BertPretrained:
+    """The quickstart's BERT, tiny."""
+    corpus = stories(documents=40)
+    return bert_pretrain(
+        corpus=corpus,
+        vocabulary=vocabulary(corpus=corpus),
+        hidden_size=16,
+        layers=1,
+        heads=2,
+        intermediate_size=32,
+    )
+
+
+def tiny_finetune(task_name: str = "MRPC", **settings: Any) -> BertGlue:
+    """The tiny BERT, fine-tuned on a generated task in a layout of GLUE's.
+
+    Args:
+        task_name: one of GLUE's that can be learnt, or SNLI, however capitalised.
+        settings: parameters of `bert_finetune_glue`.
+    """
+    bert, task = tiny_bert(), glue_task(task_name).name
+    data = glue_tfrecords(glue=glue_stories(task=task, train=150, dev=40), bert=bert, task=task)
+    return bert_finetune_glue(data=data, bert=bert, task=task, **{"epochs": 2, **settings})

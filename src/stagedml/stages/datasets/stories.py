@@ -1,11 +1,11 @@
-"""Generated text, and a paraphrase task about it: a small world that needs nothing from elsewhere."""
+"""Generated text, and tasks about it: a small world that needs nothing from elsewhere."""
 
 from __future__ import annotations
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
-from stagedml.types import ParaphraseCorpus, Text
+from stagedml.types import Glue, ParaphraseCorpus, Text
 
 
 @stage(Text, name="stories")
@@ -32,3 +32,15 @@ def paraphrases(
     from stagedml.ml.storyteller import write_paraphrases
 
     write_paraphrases(build.outpath, train=train, dev=dev, test=test, seed=build.seed)
+
+
+@stage(Glue, name="glue-{task:lower}")
+def glue_stories(
+    build: Build, *, task: str, train: int, dev: int, seed: int = 0, folder: RefPath = output("{task}")
+) -> None:
+    """Any task of GLUE in its own layout, about sentences that tell the same or do not."""
+    from stagedml.ml.glue import glue_task
+    from stagedml.ml.glue_stories import write_glue
+
+    build.path(folder).mkdir()
+    write_glue(build.path(folder), glue_task(task), train=train, dev=dev, seed=build.seed)

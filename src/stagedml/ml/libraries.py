@@ -1,9 +1,11 @@
-"""The libraries that pictures and TensorBoard need, imported when they are used."""
+"""The libraries that not everybody needs, imported when they are used."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from stagedml.errors import UsageError
@@ -20,17 +22,23 @@ class LibraryMissing(UsageError):
         return f"{self.package} is not installed, and {self.purpose} needs it: pip install 'stagedml[{self.extra}]'"
 
 
-def imported(module: str, purpose: str, extra: str = "plot") -> Any:
-    """A module of a library that an extra brings. Raises LibraryMissing.
+@contextlib.contextmanager
+def importing(package: str, purpose: str, extra: str = "plot") -> Iterator[None]:
+    """Import a library that an extra brings inside the block. Raises LibraryMissing.
 
     What it warns of while it is imported, such as which protobuf it was made with, nobody here can act upon.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module(module)
+            yield
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # the library is there, and what it needs itself is not
         raise LibraryMissing(package, purpose, extra) from None
+
+
+def imported(module: str, purpose: str, extra: str = "plot") -> Any:
+    """A module of such a library. Raises LibraryMissing."""
+    with importing(module.partition(".")[0], purpose, extra):
+        return importlib.import_module(module)
