@@ -87,8 +87,8 @@ def test_the_model_has_its_metrics_and_a_protocol_without_clocks(rref: RRef) -> 
     metrics = json.loads(mklens(rref).metrics.contents)
     assert {"eval_accuracy", "eval_f1", "test_accuracy", "test_f1"} <= set(metrics)
     protocol = json.loads(mklens(rref).protocol.contents)
-    assert [entry["operation"] for entry in protocol] == ["train", "evaluate", "evaluate"]
-    assert [entry.get("split") for entry in protocol] == [None, "valid", "test"]
+    assert [entry["operation"] for entry in protocol] == ["train", "evaluate", "keep", "evaluate"]
+    assert [entry.get("split") for entry in protocol] == [None, "valid", None, "test"]
     assert not {"time", "seconds", "host", "rate"} & {key for entry in protocol for key in entry}
 
 
