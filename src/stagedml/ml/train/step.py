@@ -137,8 +137,10 @@ class Step:
     def averaged(self) -> Iterator[None]:
         """Within the block, the model has its averaged weights, if there are such."""
         self.swap_averages()
-        yield
-        self.swap_averages()
+        try:
+            yield
+        finally:
+            self.swap_averages()
 
     def _run(self, pieces: Sequence[Batch], shares: Any, *, complete: bool) -> Any:
         losses = self._strategy.run(partial(self._replica, pieces, shares, complete))
