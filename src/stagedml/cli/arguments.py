@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from stagedml.cli import output
 from stagedml.core import words
 
 #: What stands for a realization; `inspection.selectors` has all of it.
@@ -37,8 +38,18 @@ def parser(verb: str = "") -> Top:
     return top
 
 
+class _Help(argparse.HelpFormatter):
+    """A formatter that knows how wide it is: argparse would import `shutil` to ask, at each start of the command."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=output.columns() - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that repeats what it does not understand as a terminal can show it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Help, **options)
 
     def error(self, message: str) -> NoReturn:
         super().error(words.brief(message))

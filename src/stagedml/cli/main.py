@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import importlib
 import io
 import os
@@ -126,8 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
+        function = _function(arguments.verb)
+        gc.enable()
         with _terminating():
-            code = _function(arguments.verb)(arguments)
+            code = function(arguments)
         sys.stdout.flush()
         return code
     except StagedmlError as error:

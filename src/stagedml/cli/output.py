@@ -71,10 +71,18 @@ def how_to_see(lists: Iterable[str]) -> str:
 
 def width() -> int | None:
     """How many characters of a line standard output shows; None where it is no terminal, and shows all."""
-    if not _is_terminal(sys.stdout):
-        return None
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(sys.stdout.fileno()).columns
+    return columns() if _is_terminal(sys.stdout) else None
+
+
+def columns() -> int:
+    """How wide text is set that is broken into lines: as `COLUMNS` says, as the terminal is, or 80 characters."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:

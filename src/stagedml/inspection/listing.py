@@ -11,7 +11,6 @@ from typing import Any
 
 from stagedml.core.refs import RealizationRef, dref_of, parse_rref
 from stagedml.errors import UsageError
-from stagedml.inspection.metrics import METRICS_FILE, metrics_in
 from stagedml.inspection.parameters import differing, values_of
 from stagedml.store.metadata import Metadata, UnreadableMetadata
 from stagedml.store.objects import DamagedFile, NotInStore, Store
@@ -106,6 +105,8 @@ def _values(store: Store, dref: str) -> dict[str, Any]:
 
 def _with_metric(store: Store, lines: Sequence[RealizationLine], metric: str) -> list[RealizationLine]:
     """The lines, with a metric, and sorted by it."""
+    from stagedml.inspection.metrics import METRICS_FILE, metrics_in
+
     measured = [metrics_in(store.layout.realization(parse_rref(line.rref))) for line in lines]
     if lines and not any(metric in found for found in measured):
         there = ", ".join(dict.fromkeys(["time", "size", *(name for found in measured for name in found)]))

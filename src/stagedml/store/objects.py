@@ -17,12 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from stagedml.core import code
 from stagedml.core import config as configs
 from stagedml.core.candidate import Candidate
-from stagedml.core.code import Code
 from stagedml.core.config import Config
 from stagedml.core.refs import DerivationRef, RealizationRef, is_rhash, parse_dref, parse_folder, parse_rref
 from stagedml.errors import StoreError
@@ -43,6 +41,9 @@ from stagedml.store.layout import (
 )
 from stagedml.store.live import Claims
 from stagedml.store.metadata import CheckRecord, Metadata
+
+if TYPE_CHECKING:
+    from stagedml.core.code import Code
 
 logger = logging.getLogger(__name__)
 
@@ -371,6 +372,8 @@ class Store:
 
     def code(self, ref: DerivationRef) -> Code | None:
         """The code behind a derivation, as it was when it was built first; None where it was not kept."""
+        from stagedml.core import code
+
         path = self.layout.code_of(ref)
         try:
             return code.from_text(path.read_text(encoding="utf-8"))
