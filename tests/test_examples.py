@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stagedml import RRef, UsageError, instantiate, plan, rref2path, store_initialize
+from stagedml import RRef, instantiate, plan, rref2path, store_initialize
 from stagedml.cli.experiment import run_experiment
 from stagedml.stages.all import all_minibert_finetune_glue, all_tiny_finetune_glue
 from stagedml.types import Report
@@ -94,8 +94,10 @@ def test_an_experiment_is_declared_on_the_published_data(name: str, repository: 
 def test_an_experiment_takes_a_local_folder_or_says_what_it_misses(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match=f"{tmp_path} holds neither a folder"):
+    with pytest.raises(SystemExit) as ended:
         run_experiment(experiment(repository, "glue_mini"), all_minibert_finetune_glue, "", ["--folder", str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"{tmp_path} holds neither a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run_experiment(experiment(repository, "glue_mini"), all_minibert_finetune_glue, "", ["--tiny", "--folder", "a"])
     assert "not allowed with argument" in capsys.readouterr().err

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 from collections.abc import Callable, Sequence
 
 from stagedml.authoring.instantiate import instantiate
 from stagedml.authoring.lens import mklens
 from stagedml.authoring.session import store_initialize
+from stagedml.cli.main import exit_code
+from stagedml.cli.output import complain
 from stagedml.engine.console import shown
 from stagedml.engine.realize import realize
+from stagedml.errors import StagedmlError
 from stagedml.stages.quickstart import tiny_finetune
 from stagedml.types import BertGlue, Report
 
@@ -24,7 +28,7 @@ def run_experiment(
     description: str | None,
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Realize an experiment's report and print where it is.
+    """Realize an experiment's report and print where it is; after a failure, the process ends as `stagedml` does.
 
     Args:
         experiment: composes runs and their report from a way to fine-tune.
@@ -42,7 +46,11 @@ def run_experiment(
         finetune = tiny_finetune
     elif arguments.folder is not None:
         finetune = functools.partial(finetune, folder=arguments.folder)
-    store_initialize()
-    rref = realize(instantiate(experiment, finetune), jobs=arguments.jobs, observer=shown(show_plan=True))
-    print(rref)
-    print(mklens(rref).html.syspath)
+    try:
+        store_initialize()
+        rref = realize(instantiate(experiment, finetune), jobs=arguments.jobs, observer=shown(show_plan=True))
+        print(rref)
+        print(mklens(rref).html.syspath)
+    except StagedmlError as error:
+        complain(str(error))
+        sys.exit(exit_code(error))
