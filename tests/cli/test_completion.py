@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from cli.conftest import Run
+from stagedml import store_initialize
 
 TOYS = "stagedml.testing.toys"
 STAGEDML = Path(sys.executable).with_name("stagedml")
@@ -77,6 +78,16 @@ def test_a_word_is_completed_by_what_can_stand_there(
     line: str, expected: set[str], filled: str, tmp_path: Path
 ) -> None:
     assert completions(line, filled, tmp_path) == expected
+
+
+def test_links_of_another_store_are_not_offered_for_removal(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    store_initialize(other)
+    monkeypatch.setenv("STAGEDML_EXPERIMENTS", f"{filled}/roots")
+    assert completions("stagedml roots rm mi", filled, tmp_path) == {"mine/first"}
+    assert completions("stagedml roots rm mi", str(other), tmp_path) == set()
 
 
 def test_without_a_store_references_complete_to_nothing(tmp_path: Path) -> None:

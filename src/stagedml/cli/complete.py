@@ -114,7 +114,11 @@ def _links(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[st
 
     with contextlib.suppress(StagedmlError, OSError):
         layout = _store(parsed_args).layout
-        names = [(os.path.relpath(link.path, layout.experiments), link.target) for link in roots.links(layout, [])]
+        names = [
+            (os.path.relpath(link.path, layout.experiments), link.target)
+            for link in roots.links(layout, [])
+            if not link.elsewhere
+        ]
         return [target if name.startswith(f"{roots.AUTO}/") else name for name, target in names]
     return []
 
