@@ -199,7 +199,7 @@ def test_seeded_leaves_the_caller_s_generators_as_they_were() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_says_where() -> None:
-    from stagedml.ml.train.loop import LossNotFinite
+    from stagedml.ml.train.results import LossNotFinite
 
     with pytest.raises(LossNotFinite) as caught:
         fit(seed=1, data=Points(scale=1e30))
@@ -366,7 +366,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_training(
 
 
 def test_a_training_that_diverged_starts_at_its_beginning_again(tmp_path: Path) -> None:
-    from stagedml.ml.train.loop import LossNotFinite
+    from stagedml.ml.train.results import LossNotFinite
     from stagedml.ml.train.resume import Checkpoints
 
     class Diverging(Points):
