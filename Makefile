@@ -19,13 +19,16 @@ BIN := $(STAGEDML_VENV)/bin
 PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
-.PHONY: help environment quickstart test test-slow lint typecheck format docs linkcheck reference pictures clean clean-venv
+.PHONY: help environment torch quickstart test test-slow lint typecheck format docs linkcheck reference pictures clean clean-venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: ## make or renew .venv
 	@[ "$(STAGEDML_VENV)" != .venv ] || bash 3rdparty/bootstrap.sh
+
+torch: environment ## add PyTorch to .venv, with CUDA's libraries several GB; LeNet needs it
+	$(BIN)/python -m pip install --require-hashes --no-deps -r 3rdparty/lock-torch.txt
 
 quickstart: environment ## generate, pre-train, fine-tune, show; the second run builds nothing
 	@$(BIN)/python examples/quickstart.py

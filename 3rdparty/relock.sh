@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve the lock files anew from pyproject.toml, for Python 3.10-3.13 at once, with the sums of every file.
+# Resolve all lock files anew from pyproject.toml, for Python 3.10-3.13 at once, with the sums of every file.
 #
 # Usage: 3rdparty/relock.sh [--upgrade | --upgrade-package NAME]...
 #
@@ -17,5 +17,9 @@ command -v uv >/dev/null || {
 compile=(uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads
     --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links "$@")
 
-"${compile[@]}" pyproject.toml --all-extras --constraints 3rdparty/constraints.txt --output-file 3rdparty/lock.txt >/dev/null
+# Every extra but torch, which few need and which is several GB: it has a lock of its own, beside the same versions.
+extras=(--extra tf --extra plot --extra notebook --extra docs --extra dev)
+
+"${compile[@]}" pyproject.toml "${extras[@]}" --constraints 3rdparty/constraints.txt --output-file 3rdparty/lock.txt >/dev/null
+"${compile[@]}" pyproject.toml --extra torch --constraints 3rdparty/lock.txt --output-file 3rdparty/lock-torch.txt >/dev/null
 "${compile[@]}" 3rdparty/lock-build.in --constraints 3rdparty/lock.txt --output-file 3rdparty/lock-build.txt >/dev/null

@@ -58,31 +58,42 @@ def project(repository: Path) -> dict[str, object]:
     return table
 
 
-def declared(repository: Path) -> list[Requirement]:
+def declared(repository: Path, lock: str) -> list[Requirement]:
+    """What a lock is to hold: PyTorch has one of its own."""
     table = tomllib.loads((repository / "pyproject.toml").read_text())
+    extras = table["project"]["optional-dependencies"]
+    torch = extras.pop("torch")
+    if lock == "lock-torch.txt":
+        return [Requirement(line) for line in torch]
     lines = list(table["build-system"]["requires"]) + list(table["project"]["dependencies"])
-    for extra in table["project"]["optional-dependencies"].values():
+    for extra in extras.values():
         lines += extra
     return [Requirement(line) for line in lines]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_holds_what_pyproject_asks_for_on_every_python(repository: Path, python: str) -> None:
-    locked = pins(repository / "3rdparty" / "lock.txt", python)
-    for requirement in [each for each in declared(repository) if applies(each, python)]:
+@pytest.mark.parametrize("lock", ["lock.txt", "lock-torch.txt"])
+def test_the_lock_holds_what_pyproject_asks_for_on_every_python(repository: Path, lock: str, python: str) -> None:
+    locked = pins(repository / "3rdparty" / lock, python)
+    for requirement in [each for each in declared(repository, lock) if applies(each, python)]:
         name = canonicalize_name(requirement.name)
-        assert name in locked, f"{name} is not in the lock: run 3rdparty/relock.sh"
+        assert name in locked, f"{name} is not in {lock}: run 3rdparty/relock.sh"
         assert requirement.specifier.contains(locked[name]), f"{requirement}, but {locked[name]} is locked"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_both_locks_agree_where_they_overlap(repository: Path, python: str) -> None:
+@pytest.mark.parametrize("lock", ["lock-build.txt", "lock-torch.txt"])
+def test_the_locks_agree_where_they_overlap(repository: Path, lock: str, python: str) -> None:
     everything = pins(repository / "3rdparty" / "lock.txt", python)
-    for name, version in pins(repository / "3rdparty" / "lock-build.txt", python).items():
+    for name, version in pins(repository / "3rdparty" / lock, python).items():
         assert everything.get(name, version) == version
 
 
-@pytest.mark.parametrize("name", ["lock.txt", "lock-build.txt"])
+def test_nothing_that_everybody_installs_brings_pytorch(repository: Path) -> None:
+    assert "torch" not in {name for python in PYTHONS for name in pins(repository / "3rdparty" / "lock.txt", python)}
+
+
+@pytest.mark.parametrize("name", ["lock.txt", "lock-build.txt", "lock-torch.txt"])
 def test_a_lock_says_what_to_install_with_its_sums_and_not_from_where(repository: Path, name: str) -> None:
     text = (repository / "3rdparty" / name).read_text()
     assert "://" not in text

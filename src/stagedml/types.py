@@ -76,6 +76,24 @@ class BertGlue(Trained):
     learning_rate: float
 
 
+class Mnist(Artifact):
+    """Pictures of digits, and which they are; see `stagedml.ml.mnist`."""
+
+    mnist: RefPath  # mnist.npz, laid out as Keras's: x_train, y_train, x_test, y_test
+
+
+class ConvnnMnist(Trained):
+    """A network that tells digits apart; its metrics have test_* measured on MNIST's test."""
+
+    weights: RefPath  # weights.safetensors: `stagedml.ml.models.convnn.Convnn` loads them
+
+
+class LenetMnist(Trained):
+    """The same in PyTorch."""
+
+    weights: RefPath  # weights.safetensors, the state dict of `stagedml.ml.models.lenet.build_lenet`
+
+
 class BertExported(Artifact):
     """A fine-tuned BERT for others to load; see `stagedml.ml.models.bert.export`."""
 

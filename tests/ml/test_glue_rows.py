@@ -11,8 +11,9 @@ import pytest
 from ml.glue_files import write_file
 from stagedml.errors import UsageError
 from stagedml.ml import glue_rows
-from stagedml.ml.glue import TASKS, GlueTask, is_held_out
+from stagedml.ml.glue import TASKS, GlueTask
 from stagedml.ml.glue_rows import Malformed, MalformedRow, MalformedRows, SplitReader, count_lines
+from stagedml.ml.held_out import is_held_out
 from stagedml.ml.records import TextExample
 
 EVERY_SPLIT = [(task, split) for task in TASKS.values() for split in task.splits]

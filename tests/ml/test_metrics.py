@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedml.ml.metrics import CLASS_METRICS, METRICS, accuracy, f1, glue_score, matthews, measure, pearson, spearman
+from stagedml.ml.metrics import (
+    CLASS_METRICS,
+    METRICS,
+    accuracy,
+    cross_entropy,
+    f1,
+    glue_score,
+    matthews,
+    measure,
+    pearson,
+    spearman,
+)
 
 
 def test_metrics_equal_an_independent_computation() -> None:
@@ -115,3 +126,12 @@ def test_predictions_for_other_rows_are_refused() -> None:
         measure(["accuracy"], np.array([1]), np.array([1, 0]))
     with pytest.raises(ValueError, match="rows"):
         measure(["accuracy"], np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+
+
+def test_cross_entropy_is_what_others_compute_also_of_huge_logits() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    logits = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    true = np.arange(50) % 4
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert cross_entropy(logits, true) == pytest.approx(metrics.log_loss(true, shares), abs=1e-6)
+    assert cross_entropy(np.array([[1e30, 0.0], [0.0, 1e4]]), np.array([0, 0])) == pytest.approx(5e3)

@@ -56,6 +56,24 @@ def test_the_order_follows_from_seed_and_epoch_alone() -> None:
     assert order(1, 2) != order(2, 2)
 
 
+def test_shuffled_batches_have_each_row_once_in_an_order_of_seed_and_epoch() -> None:
+    from stagedml.ml.train.batching import ShuffledBatches
+
+    columns = {"x": np.arange(23)[:, None] * np.ones(2), "row": np.arange(23)}
+    batches = ShuffledBatches(columns, batch_size=5, seed=1)
+    epochs = [list(batches.epoch(number)) for number in (0, 1, 0)]
+    assert [len(batch["row"]) for batch in epochs[0]] == [5, 5, 5, 5, 3]
+    assert batches.steps_per_epoch == 5
+    orders = [np.concatenate([batch["row"] for batch in epoch]).tolist() for epoch in epochs]
+    assert sorted(orders[0]) == list(range(23))
+    assert orders[0] == orders[2] != orders[1]
+    assert all(np.array_equal(batch["x"][:, 0], batch["row"]) for batch in epochs[0])
+    with pytest.raises(ValueError, match="x, row differ in their numbers of rows"):
+        ShuffledBatches({**columns, "row": np.arange(22)}, batch_size=5, seed=1)
+    with pytest.raises(ValueError, match="no rows"):
+        ShuffledBatches({"x": np.zeros((0, 2))}, batch_size=5, seed=1)
+
+
 def test_sorted_batches_know_where_their_rows_come_from() -> None:
     from stagedml.ml.train.batching import SortedBatches
 
@@ -199,7 +217,7 @@ def test_seeded_leaves_the_caller_s_generators_as_they_were() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_says_where() -> None:
-    from stagedml.ml.train.loop import LossNotFinite
+    from stagedml.ml.train.results import LossNotFinite
 
     with pytest.raises(LossNotFinite) as caught:
         fit(seed=1, data=Points(scale=1e30))
@@ -366,7 +384,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_training(
 
 
 def test_a_training_that_diverged_starts_at_its_beginning_again(tmp_path: Path) -> None:
-    from stagedml.ml.train.loop import LossNotFinite
+    from stagedml.ml.train.results import LossNotFinite
     from stagedml.ml.train.resume import Checkpoints
 
     class Diverging(Points):

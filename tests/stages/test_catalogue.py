@@ -12,10 +12,10 @@ from stagedml.stages import all as catalogue
 from stagedml import instantiate, store_initialize
 
 store_initialize(sys.argv[1])
-names = [name for name in catalogue.__all__ if name.startswith("all_") and name != "all_fetchglue"]
+names = [name for name in catalogue.__all__ if name.startswith(("all_", "dryrun_")) and name != "all_fetchglue"]
 for name in names:
     instantiate(getattr(catalogue, name))
-assert "tensorflow" not in sys.modules
+assert not {"tensorflow", "torch"} & set(sys.modules)
 print(len(names))
 """
 

@@ -3,7 +3,7 @@
 Wang et al. 2018, GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding. Rules this
 module keeps:
 - What is known of a task stands once, in `TASKS`.
-- Labelled splits: *train* and *valid* are GLUE's train with 5 % held out (`is_held_out`), *test* is GLUE's dev, since
+- Labelled splits: *train* and *valid* are GLUE's train with 5 % held out (`ml.held_out`), *test* is GLUE's dev, since
   the labels of GLUE's test were never published. Choices are made on valid; test is only reported.
 - Further splits, of some tasks: *test_mismatched* is MNLI's second dev, of other genres than train; *unlabelled* and
   *unlabelled_mismatched* are GLUE's test; *test_labelled* is SNLI's, whose labels are public.
@@ -11,7 +11,6 @@ module keeps:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -308,14 +307,3 @@ def glue_task(name: str) -> GlueTask:
         if task.name.lower() == name.lower():
             return task
     raise UnknownGlueTask(name)
-
-
-def is_held_out(index: int) -> bool:
-    """Whether a row of train belongs to the validation split.
-
-    The rule, fixed for ever: the row's number (from 0, the header not counted) in decimal digits is hashed with
-    SHA-256; the row is held out if the first 8 bytes of the hash, a big-endian number, leave a remainder below 5 when
-    divided by 100. No generator and no seed: the split of a file is the same everywhere. It holds out 5 % of the rows,
-    give or take chance (MRPC: see `docs/explanation/mrpc-settings.md`).
-    """
-    return int.from_bytes(hashlib.sha256(str(index).encode()).digest()[:8], "big") % 100 < 5

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stagedml.errors import UsageError
-from stagedml.ml.glue import GlueFile, GlueTask, is_held_out
+from stagedml.ml.glue import GlueFile, GlueTask
+from stagedml.ml.held_out import is_held_out
 from stagedml.ml.records import TextExample
 
 logger = logging.getLogger(__name__)

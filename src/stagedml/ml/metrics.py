@@ -1,7 +1,7 @@
-"""The metrics of GLUE's tasks, by the definitions that GLUE uses.
+"""The metrics of GLUE's tasks, by the definitions that GLUE uses, and what classifiers learn by.
 
-Each takes what was predicted and what is true, both (rows,), and gives a float. Class numbers are integers, scores are
-floats. Where a definition divides by zero, as with predictions that are all the same, the metric is 0.
+A metric takes what was predicted and what is true, both (rows,), and gives a float. Class numbers are integers, scores
+are floats. Where a definition divides by zero, as with predictions that are all the same, the metric is 0.
 """
 
 from __future__ import annotations
@@ -69,6 +69,14 @@ def _ranks(values: Scores) -> NDArray[np.float64]:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return ranks
+
+
+def cross_entropy(logits: NDArray[np.floating[Any]], true: Classes) -> float:
+    """The mean over rows of how unlikely the true class is by its logits, (rows, classes), in natural logarithms."""
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    likelihoods = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return -float(np.mean(likelihoods[np.arange(len(true)), true]))
 
 
 CLASS_METRICS: dict[str, Metric] = {"accuracy": accuracy, "f1": f1, "matthews": matthews}

@@ -8,9 +8,9 @@ Nothing here imports TensorFlow; builders do, when they run.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from stagedml.authoring.artifact import Artifact
 from stagedml.authoring.build import Build
@@ -52,11 +52,13 @@ from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.bert import bert_checkpoint
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
+from stagedml.stages.datasets.mnist import Layout, fetch_mnist, mnist_drawn, mnist_idx, mnist_npz
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.models.glue_settings import glue_settings
+from stagedml.stages.models.mnist import convnn_mnist, lenet_mnist
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue, tiny_finetune
@@ -67,17 +69,23 @@ from stagedml.types import (
     BertExported,
     BertGlue,
     BertPretrained,
+    ConvnnMnist,
     File,
     Folder,
     Glue,
     GluePredictions,
     GlueTFR,
     GlueUnlabelledTFR,
+    LenetMnist,
+    Mnist,
     Report,
     Text,
     Trained,
     Vocabulary,
 )
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 __all__ = [
     "Artifact",
@@ -86,6 +94,7 @@ __all__ = [
     "BertGlue",
     "BertPretrained",
     "Build",
+    "ConvnnMnist",
     "DRef",
     "Exec",
     "File",
@@ -94,6 +103,8 @@ __all__ = [
     "GluePredictions",
     "GlueTFR",
     "GlueUnlabelledTFR",
+    "LenetMnist",
+    "Mnist",
     "Policy",
     "RRef",
     "RefPath",
@@ -103,15 +114,18 @@ __all__ = [
     "Vocabulary",
     "all_bert_export_glue",
     "all_bert_finetune_glue",
+    "all_convnn_mnist",
     "all_fetch_largebert",
     "all_fetch_minilm",
     "all_fetch_multibert",
     "all_fetchbert",
     "all_fetchglue",
     "all_fetchminibert",
+    "all_fetchmnist",
     "all_fetcholdbert",
     "all_glue_tfrecords",
     "all_largebert_finetune_glue",
+    "all_lenet_mnist",
     "all_minibert_export_glue",
     "all_minibert_finetune_glue",
     "all_minilm_export_glue",
@@ -132,10 +146,13 @@ __all__ = [
     "borrow",
     "catref",
     "comparison",
+    "convnn_mnist",
     "current_store",
     "curves",
     "depgraph",
     "diff",
+    "dryrun_convnn_mnist",
+    "dryrun_lenet_mnist",
     "du",
     "every",
     "exactly",
@@ -154,12 +171,16 @@ __all__ = [
     "glue_unlabelled_tfrecords",
     "instantiate",
     "latest",
+    "lenet_mnist",
     "linkrref",
     "linkrrefs",
     "lrealize",
     "lsref",
     "mklens",
     "mknode",
+    "mnist_drawn",
+    "mnist_idx",
+    "mnist_npz",
     "output",
     "pinned",
     "plan",
@@ -385,3 +406,44 @@ def all_tiny_finetune_glue(task_name: str = "MRPC", **settings: Any) -> BertGlue
         settings: parameters of `bert_finetune_glue`.
     """
     return tiny_finetune(task_name, **settings)
+
+
+def all_fetchmnist(folder: str | os.PathLike[str] | None = None, layout: Layout = "idx") -> Mnist:
+    """MNIST: 60,000 pictures of handwritten digits to learn from, 10,000 to be tested with.
+
+    Args:
+        folder: a local folder with MNIST's four idx files, or Keras's mnist.npz; default the official sources.
+        layout: which official files: "idx" or "npz". What comes out is the same.
+    """
+    return fetch_mnist(folder, layout)
+
+
+def all_convnn_mnist(folder: str | os.PathLike[str] | None = None, instances: int = 1, **settings: Any) -> ConvnnMnist:
+    """A convolutional network on MNIST: of some instances, the one that is best on what is held out of train.
+
+    Args:
+        folder: as of `all_fetchmnist`.
+        instances: how many to train.
+        settings: parameters of `convnn_mnist`.
+    """
+    return _best(convnn_mnist, instances)(mnist=fetch_mnist(folder), **settings)
+
+
+def all_lenet_mnist(folder: str | os.PathLike[str] | None = None, instances: int = 1, **settings: Any) -> LenetMnist:
+    """LeNet on MNIST, in PyTorch; arguments as of `all_convnn_mnist`, settings those of `lenet_mnist`."""
+    return _best(lenet_mnist, instances)(mnist=fetch_mnist(folder), **settings)
+
+
+def dryrun_convnn_mnist(instances: int = 1, **settings: Any) -> ConvnnMnist:
+    """`all_convnn_mnist` in seconds, on a few digits that are drawn: nothing is fetched."""
+    return _best(convnn_mnist, instances)(mnist=mnist_drawn(train=600, test=100), **{"epochs": 1, **settings})
+
+
+def dryrun_lenet_mnist(instances: int = 1, **settings: Any) -> LenetMnist:
+    """`all_lenet_mnist` in seconds, on a few digits that are drawn: nothing is fetched."""
+    return _best(lenet_mnist, instances)(mnist=mnist_drawn(train=600, test=100), **{"epochs": 1, **settings})
+
+
+def _best(trained: Callable[_P, _R], instances: int) -> Callable[_P, _R]:
+    """The stage, of which the best of some instances stands for all."""
+    return redefine(trained, new_matcher=best("eval_accuracy", of=instances))

@@ -150,6 +150,39 @@ def _cuts(lengths: NDArray[np.int64], batch_size: int, batch_tokens: int | None)
     return cuts
 
 
+class ShuffledBatches:
+    """Shuffled batches of rows of one size, for training."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]], *, batch_size: int, seed: int) -> None:
+        """Hold rows in memory.
+
+        Args:
+            columns: the first dimension of each is the rows.
+            batch_size: rows a batch.
+            seed: of the order.
+        """
+        self._columns = columns
+        self._size = len(next(iter(columns.values())))
+        if any(len(column) != self._size for column in columns.values()):
+            raise ValueError(f"the columns {', '.join(columns)} differ in their numbers of rows")
+        if not self._size:
+            raise ValueError("there are no rows to make batches of")
+        self._batch_size = batch_size
+        self._seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return -(-self._size // self._batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch (from 0)."""
+        order = epoch_generator(self._seed, number).permutation(self._size)
+        for start in range(0, self._size, self._batch_size):
+            rows = order[start : start + self._batch_size]
+            yield {name: column[rows] for name, column in self._columns.items()}
+
+
 class SortedBatches:
     """All rows once, sorted by length, for evaluation. `order` names the row behind each row of the batches."""
 

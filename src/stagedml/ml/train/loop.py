@@ -30,7 +30,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from stagedml.errors import BuildError, UsageError
+from stagedml.errors import UsageError
 from stagedml.ml.framework import tf
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.train.batching import Batch, Batches, ahead, grouped
@@ -39,27 +39,13 @@ from stagedml.ml.train.determinism import machine, seeded
 from stagedml.ml.train.devices import Devices, strategy
 from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
 from stagedml.ml.train.precision import Precision, precision
+from stagedml.ml.train.results import LossNotFinite
 from stagedml.ml.train.resume import CheckpointFolder, Checkpoints, Kept
 from stagedml.ml.train.step import Compilation, Loss, Step, rows_of
 
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY_STEPS = 10
-
-
-class LossNotFinite(BuildError):
-    """The loss of a training became infinite or not a number."""
-
-    def __init__(self, label: str, epoch: int, step: int, loss: float, learning_rate: float) -> None:
-        super().__init__(label, epoch, step, loss, learning_rate)
-        self.label, self.epoch, self.step = label, epoch, step
-        self.loss, self.learning_rate = loss, learning_rate
-
-    def __str__(self) -> str:
-        return (
-            f"{self.label}: the loss is {self.loss} at step {self.step} (epoch {self.epoch}, learning rate "
-            f"{self.learning_rate:.3g}); try a lower learning rate, a longer warm-up or float32, and look at the data"
-        )
 
 
 @dataclass(frozen=True)

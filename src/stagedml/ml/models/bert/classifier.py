@@ -8,7 +8,6 @@ error.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from stagedml.errors import UsageError
 from stagedml.ml.framework import tf, tf_keras
-from stagedml.ml.metrics import measure
+from stagedml.ml.metrics import cross_entropy, measure
 from stagedml.ml.models.bert.checkpoint import (
     Arrays,
     CheckpointMismatch,
@@ -37,14 +36,13 @@ from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
 from stagedml.ml.train.callbacks import Callback, KeepBest, MetricNotMeasured, ReduceOnPlateau
 from stagedml.ml.train.loop import TrainSettings, assign, train
+from stagedml.ml.train.results import Evaluation, log_scalars, write_results
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_PREFIX = "model.ckpt"
 RAW_PREFIX = "raw.ckpt"
-METRICS_FILE = "metrics.json"
-PROTOCOL_FILE = "protocol.json"
 PREDICTIONS_FOLDER = "predictions"
 
 _EVALUATION_ROWS = 64
@@ -179,7 +177,7 @@ def finetune(
 
     def evaluate(split: str, rows: EncodedExamples, epoch: int) -> dict[str, float]:
         measured = classifier.evaluate(rows, metrics, length_step=settings.length_step)
-        _log_scalars(log_dir, split, epoch, measured)
+        log_scalars(log_dir, split, epoch, measured)
         logger.info("epoch %d, %s: %s", epoch, split, measured)
         return measured
 
@@ -209,36 +207,21 @@ def finetune(
         },
     )
 
-    protocol: list[dict[str, object]] = []
-    for report in trained.reports:
-        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        protocol.append(_evaluation("valid", report.epoch, valid_rows, report.measured))
-    kept = trained.reports[trained.epoch - 1]
-    protocol.append({"operation": "keep", "epoch": kept.epoch})
-    results = {"train_loss": kept.loss}
-    results |= {f"eval_{name}": value for name, value in kept.measured.items()}
+    measured: dict[str, Evaluation] = {}
     (output / PREDICTIONS_FOLDER).mkdir()
     for split, rows in {"valid": valid_rows, **others}.items():
         logits = classifier.predict(rows, length_step=settings.length_step)
         write_predictions(output / PREDICTIONS_FOLDER / f"{split}.tsv", rows, logits)
         if split in others:
-            measured = _measure(logits, rows, metrics)
-            protocol.append(_evaluation(split, kept.epoch, rows, measured))
-            results |= {f"{split}_{name}": value for name, value in measured.items()}
-            _log_scalars(log_dir, split, kept.epoch, measured)
-            logger.info("%s: %s", split, measured)
+            measured[split] = Evaluation(len(rows), _measure(logits, rows, metrics))
+            log_scalars(log_dir, split, trained.epoch, measured[split].measured)
+            logger.info("%s: %s", split, measured[split].measured)
 
     write_checkpoint(output / CHECKPOINT_PREFIX, classifier.arrays())
     if trained.raw:
         assign(classifier.model.variables, trained.raw)
         write_checkpoint(output / RAW_PREFIX, classifier.arrays())
-    _write_json(output / METRICS_FILE, results)
-    _write_json(output / PROTOCOL_FILE, protocol)
-    return results
-
-
-def _evaluation(split: str, epoch: int, rows: EncodedExamples, measured: Mapping[str, float]) -> dict[str, object]:
-    return {"operation": "evaluate", "split": split, "epoch": epoch, "rows": len(rows), **measured}
+    return write_results(output, trained.reports, trained.epoch, valid_rows=len(valid_rows), others=measured)
 
 
 class Classifier:
@@ -409,27 +392,9 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
 
 
 def _measure(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
-    return {"loss": _loss(logits.astype(np.float64), rows.labels), **measure(metrics, predicted(logits), rows.labels)}
-
-
-def _loss(logits: NDArray[np.float64], labels: NDArray[Any]) -> float:
-    """What `Classifier.loss` gives without dropout."""
+    """What `Classifier.loss` gives without dropout, and some metrics."""
     if logits.shape[1] == 1:
-        return float(np.mean((logits[:, 0] - labels) ** 2))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    likelihoods = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return -float(np.mean(likelihoods[np.arange(len(labels)), labels]))
-
-
-def _log_scalars(log_dir: Path | None, split: str, epoch: int, values: Mapping[str, float]) -> None:
-    if log_dir is None:
-        return
-    writer = tf.summary.create_file_writer(str(log_dir / split))
-    with writer.as_default(step=epoch):
-        for name, value in values.items():
-            tf.summary.scalar(name, value)
-    writer.close()
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        loss = float(np.mean((logits[:, 0].astype(np.float64) - rows.labels) ** 2))
+    else:
+        loss = cross_entropy(logits, rows.labels)
+    return {"loss": loss, **measure(metrics, predicted(logits), rows.labels)}

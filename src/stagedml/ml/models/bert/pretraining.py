@@ -9,7 +9,6 @@ are fetched (see `checkpoint`), its heads under Google's names for them (`cls/pr
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -31,12 +30,10 @@ from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer, Encoded
 from stagedml.ml.train.batching import Batch, Batches, LengthBatches, SortedBatches
 from stagedml.ml.train.callbacks import EpochReport
 from stagedml.ml.train.loop import TrainSettings, train
+from stagedml.ml.train.results import METRICS_FILE, PROTOCOL_FILE, write_json
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
-
-METRICS_FILE = "metrics.json"
-PROTOCOL_FILE = "protocol.json"
 
 HELD_OUT_EVERY = 20
 """Every so many documents, the first is not trained on, but measured with."""
@@ -219,8 +216,8 @@ def pretrain(
         results.update({f"eval_{name}": value for name, value in report.measured.items()})
 
     write_pretrained(output, config, vocab.read_bytes(), model.arrays())
-    _write_json(output / METRICS_FILE, results)
-    _write_json(output / PROTOCOL_FILE, protocol)
+    write_json(output / METRICS_FILE, results)
+    write_json(output / PROTOCOL_FILE, protocol)
     return results
 
 
@@ -486,7 +483,3 @@ def _columns(rows: Sequence[Row]) -> tuple[dict[str, Sequence[NDArray[Any]]], di
         "segment_ids": [np.array(row.encoded.segment_ids, dtype=np.int32) for row in rows],
     }
     return ragged, {"random_next": np.array([row.random_next for row in rows], dtype=np.int32)}
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
