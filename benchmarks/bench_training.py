@@ -198,8 +198,8 @@ def keras(model: Path, rows: Rows) -> tuple[float, Iterator[Round]]:
 
 def torch(model: Path, rows: Rows) -> tuple[float, Iterator[Round]]:
     """The loss of the first batch, and what does a round."""
-    import torch as pytorch  # type: ignore[import-not-found]
-    from torch.utils.data import DataLoader  # type: ignore[import-not-found]
+    import torch as pytorch
+    from torch.utils.data import DataLoader
     from transformers import (  # type: ignore[import-not-found]
         AutoTokenizer,
         BertForSequenceClassification,
