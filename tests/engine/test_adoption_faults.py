@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from faulting import faults
 from stagedml import (
     Artifact,
     Build,
@@ -174,7 +175,7 @@ def test_an_interrupted_adoption_leaves_nothing_or_the_whole(tmp_path: Path, fau
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_an_interrupted_adoption_is_in_no_unprivileged_users_way(nobody_path: Path, fault: Fault) -> None:
     as_nobody(interrupted, nobody_path, fault)
 

@@ -225,7 +225,9 @@ ALL_AT_ONCE = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), ALL_AT_ONCE], ids=["plain", "all at once"]
+)
 def test_what_a_killed_process_began_ends_in_the_same_bytes(
     inputs: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pylightnix
 import pytest
 
+from faulting import faults
 from format import independent_reader as reader
 from stagedml import instantiate, mklens, realize, using_store
 from stagedml.authoring.session import Storage
@@ -84,13 +85,13 @@ def test_an_interrupted_publish_leaves_nothing_or_the_whole(tmp_path: Path, faul
     check(tmp_path, fault, False)
 
 
-@pytest.mark.parametrize("fault", [Fault.KILL_AFTER, Fault.EIO])
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_an_interrupted_publish_of_a_durable_store_leaves_nothing_or_the_whole(tmp_path: Path, fault: Fault) -> None:
     check(tmp_path, fault, True)
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_an_interrupted_publish_is_in_no_unprivileged_users_way(nobody_path: Path, fault: Fault) -> None:
     as_nobody(check, nobody_path, fault, False)
 

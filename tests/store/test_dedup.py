@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from compat.plain import plain_storage, plx
+from faulting import faults
 from format import independent_reader as reader
 from stagedml.core.config import canonical, reference
 from stagedml.core.refs import RealizationRef, parse_rref
@@ -553,7 +554,7 @@ def test_a_durable_store_is_synced_before_anything_is_replaced(tmp_path: Path) -
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_what_an_interruption_leaves_to_an_unprivileged_user_is_whole(nobody_path: Path, fault: Fault) -> None:
     as_nobody(check_interrupted, nobody_path, fault)
 

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faulting import faults
 from format import independent_reader as reader
 from stagedml import (
     Build,
@@ -623,13 +624,13 @@ def check(root: Path, fault: Fault) -> None:
             realize(instantiate(graph, {"d": ["c", "a"], "c": ["a"], "a": []}, "d"))
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER, Fault.ENOSPC))
 def test_an_interrupted_collection_leaves_a_valid_store(tmp_path: Path, fault: Fault) -> None:
     check(tmp_path, fault)
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("fault", [Fault.KILL_AFTER, Fault.EIO])
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_an_interrupted_collection_is_in_no_unprivileged_users_way(nobody_path: Path, fault: Fault) -> None:
     as_nobody(check, nobody_path, fault)
 
