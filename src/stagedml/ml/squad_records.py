@@ -217,5 +217,5 @@ def read_windows(path: Path) -> EncodedWindows:
         DamagedRecords: the file is damaged, or a row lacks a feature.
     """
     table = read_table(path, {**TOKENS, **_PLACES}, _SINGLE)
-    columns: dict[str, Any] = {name: table[name].values for name in _SINGLE}
-    return EncodedWindows(**columns, **{name: table[name] for name in (*TOKENS, *_PLACES)})
+    columns: dict[str, Any] = {name: column.values if name in _SINGLE else column for name, column in table.items()}
+    return EncodedWindows(**columns)
