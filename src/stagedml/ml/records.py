@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,11 @@ _CHUNK = 512
 # A process takes a quarter of a second to start; so many pieces, of about a thousand rows, are worth it.
 _PIECES_WORTH_A_PROCESS = 4
 
+Columns: TypeAlias = Mapping[str, type[np.signedinteger[Any]]]
+"""The types of columns of integers, by their names."""
+
 #: The columns that BERT reads.
-TOKENS: Mapping[str, type[np.signedinteger[Any]]] = {"input_ids": np.int32, "segment_ids": np.int8}
+TOKENS: Columns = {"input_ids": np.int32, "segment_ids": np.int8}
 
 _Piece = TypeVar("_Piece")
 
@@ -202,12 +205,7 @@ def read_examples(path: Path) -> EncodedExamples:
     return EncodedExamples(columns["index"].values, columns["input_ids"], columns["segment_ids"], label)
 
 
-def read_table(
-    path: Path,
-    ragged: Mapping[str, type[np.signedinteger[Any]]],
-    single: Mapping[str, type[np.signedinteger[Any]]],
-    optional: Set[str] = frozenset(),
-) -> dict[str, Ragged]:
+def read_table(path: Path, ragged: Columns, single: Columns, optional: Set[str] = frozenset()) -> dict[str, Ragged]:
     """Read columns of a TFRecord file, each in as many bits as it needs.
 
     Args:
@@ -226,17 +224,15 @@ def read_table(
         if len({name in part for part in parts}) > 1:
             raise DamagedRecords(str(path), 0, f"some rows have a {name} and some have not")
         if parts and name in parts[0]:
-            table[name] = Ragged.joined([part.pop(name) for part in parts], parts[0][name].values.dtype)
+            table[name] = Ragged.joined([part[name] for part in parts], parts[0][name].values.dtype)
     return table
 
 
-def _checked(
-    path: Path, columns: dict[str, Ragged], kinds: Mapping[str, type[np.signedinteger[Any]]], single: Set[str]
-) -> dict[str, Ragged]:
+def _checked(path: Path, columns: dict[str, Ragged], kinds: Columns, single: Set[str]) -> dict[str, Ragged]:
     """The columns of a part of a file, each of its own type."""
     if missing := sorted(set(kinds) - set(columns)):
         raise DamagedRecords(str(path), 0, f"the rows have no {', '.join(missing)}")
-    for name in single & set(columns):
+    for name in sorted(single & set(columns)):
         if np.any(columns[name].lengths != 1):
             raise DamagedRecords(str(path), 0, f"a row has not one {name}")
     if not np.array_equal(columns["input_ids"].offsets, columns["segment_ids"].offsets):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,14 @@ def held_out(articles: Sequence[Article]) -> frozenset[int]:
     digests = [hashlib.sha256(article.title.encode("utf-8", "surrogatepass")).digest() for article in articles]
     ranked = sorted(range(len(articles)), key=lambda number: (digests[number], number))
     return frozenset(ranked[: -(-len(ranked) // _HELD_OUT_EVERY)])
+
+
+def questions_of(articles: Iterable[Article]) -> Iterator[tuple[str, Question]]:
+    """All questions, in their order, each with its passage."""
+    for article in articles:
+        for paragraph in article.paragraphs:
+            for question in paragraph.questions:
+                yield paragraph.passage, question
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from stagedml.errors import UsageError
 from stagedml.ml.ragged import Ragged
-from stagedml.ml.squad import Article, Question
+from stagedml.ml.squad import Article, questions_of
 from stagedml.ml.squad_records import EncodedWindows
 
 PREDICTIONS_FILE = "predictions.json"
@@ -116,33 +116,23 @@ def find_answers(
         settings: how to find them.
     """
     row = 0
-    for index, (passage, question) in enumerate(_questions(articles)):
+    for index, (passage, question) in enumerate(questions_of(articles)):
         candidates: list[Candidate] = []
         none: list[Candidate] = []
         while row < len(windows) and windows.index[row] == index:
+            first = windows.first[row]
             none.append(Candidate("", float(starts[row][0]), float(ends[row][0])))
             for start, end in _best_spans(windows, row, starts[row], ends[row], settings):
-                text = passage[
-                    windows.begins[row][start - windows.first[row]] : windows.ends[row][end - windows.first[row]]
-                ]
+                text = passage[windows.begins[row][start - first] : windows.ends[row][end - first]]
                 candidates.append(Candidate(text, float(starts[row][start]), float(ends[row][end])))
             row += 1
         if not none:
             raise UsageError(f"question {question.id} has no window; tokenize again")
         best = sorted(candidates, key=lambda candidate: -candidate.score)[: settings.n_best]
-        distinct = {candidate.text: candidate for candidate in reversed(best)}
-        yield Answered(
-            question.id,
-            tuple(candidate for candidate in best if distinct[candidate.text] is candidate),
-            min(none, key=lambda candidate: candidate.score),
-        )
-
-
-def _questions(articles: Iterable[Article]) -> Iterator[tuple[str, Question]]:
-    for article in articles:
-        for paragraph in article.paragraphs:
-            for question in paragraph.questions:
-                yield paragraph.passage, question
+        distinct: dict[str, Candidate] = {}
+        for candidate in best:
+            distinct.setdefault(candidate.text, candidate)
+        yield Answered(question.id, tuple(distinct.values()), min(none, key=lambda candidate: candidate.score))
 
 
 def _best_spans(
@@ -155,21 +145,17 @@ def _best_spans(
     """The first and the last word piece of the best candidates of a window, in no order."""
     begin, stop = int(windows.own_begin[row]), int(windows.own_end[row])
     last = int(windows.first[row]) + len(windows.begins[row])
-    beyond = np.full(settings.max_length, -np.inf)
-    following = sliding_window_view(np.concatenate([ends[begin:last].astype(np.float64), beyond]), settings.max_length)
-    scores = starts[begin:stop, None].astype(np.float64) + following[: stop - begin]
-    flat = scores.ravel()
-    count = min(settings.n_best, int(np.isfinite(flat).sum()))
+    length = settings.max_length
+    beyond = np.full(length, -np.inf)
+    lasts = sliding_window_view(np.concatenate([ends[begin:last].astype(np.float64), beyond]), length)
+    scores = (starts[begin:stop, None].astype(np.float64) + lasts[: stop - begin]).ravel()
+    count = min(settings.n_best, int(np.isfinite(scores).sum()))
     if not count:
         return []
-    least = np.partition(flat, -count)[-count]
-    places = np.flatnonzero(flat >= least)
+    places = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
     # Of equal scores those that stand first.
-    chosen = places[np.argsort(-flat[places], kind="stable")][:count]
-    return [
-        (begin + place // settings.max_length, begin + place // settings.max_length + place % settings.max_length)
-        for place in chosen.tolist()
-    ]
+    chosen = places[np.argsort(-scores[places], kind="stable")][:count].tolist()
+    return [(begin + place // length, begin + place // length + place % length) for place in chosen]
 
 
 def write_answers(

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from stagedml.errors import UsageError
-from stagedml.ml.squad import Article, Edition, Question
+from stagedml.ml.squad import Edition, Question
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -44,11 +44,6 @@ def f1(predicted: str, true: str, *, empty: float) -> float:
         return empty
     common = (Counter(said) & Counter(wanted)).total()
     return 2 * common / (len(said) + len(wanted)) if common else 0.0
-
-
-def questions_of(articles: Iterable[Article]) -> list[Question]:
-    """All questions, in their order."""
-    return [question for article in articles for paragraph in article.paragraphs for question in paragraph.questions]
 
 
 def wanted_texts(question: Question, edition: Edition) -> list[str]:
@@ -120,17 +115,14 @@ def best_thresholds(
     found = scores(questions, predictions, edition)
     ordered = sorted(questions, key=lambda question: null_odds[question.id])
     answerable = {question.id: bool(question.answers) for question in questions}
-    score_of: dict[str, Callable[[str], float]] = {
-        "exact": lambda id: found[id][0],
-        "f1": lambda id: found[id][1],
-    }
-    measured = {}
-    for name, score in score_of.items():
+    measured: dict[str, float] = {}
+    for place, name in enumerate(("exact", "f1")):
         # Begin with no answer anywhere, and go on to answer, first where least speaks against it.
         total = best = float(len(questions) - sum(answerable.values()))
         threshold = 0.0
         for question in ordered:
-            total += score(question.id) if answerable[question.id] else -1.0 * bool(predictions[question.id])
+            wrong = -1.0 if predictions[question.id] else 0.0
+            total += found[question.id][place] if answerable[question.id] else wrong
             if total > best:
                 best, threshold = total, null_odds[question.id]
         measured |= {f"best_{name}": 100 * best / len(questions), f"best_{name}_thresh": threshold}

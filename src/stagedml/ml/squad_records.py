@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from stagedml.ml.malformed import NAMED, Malformed
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.ragged import Ragged
-from stagedml.ml.records import TOKENS, Encoded, encode_pieces, read_table
+from stagedml.ml.records import TOKENS, Columns, Encoded, encode_pieces, read_table
 from stagedml.ml.squad import Article, Edition, Question, held_out, read_squad, write_squad
 from stagedml.ml.squad_features import Recovery, Window, WindowSettings, answer_span, question_windows, recovery
 from stagedml.ml.tfrecord import Row, frames_of
 from stagedml.ml.tokenizers import BertTokenizer, Located
 
-_PLACES = {"begins": np.int32, "ends": np.int32}
-_SINGLE = {
+_PLACES: Columns = {"begins": np.int32, "ends": np.int32}
+_SINGLE: Columns = {
     "index": np.int64, "start": np.int32, "end": np.int32, "first": np.int32, "own_begin": np.int32, "own_end": np.int32
 }  # fmt: skip
 
