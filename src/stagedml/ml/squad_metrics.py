@@ -10,6 +10,7 @@ nothing do not count, and two texts of which it leaves nothing are the same; in 
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
@@ -110,7 +111,8 @@ def best_thresholds(
         edition: whose rules.
 
     Returns:
-        `best_exact`, in percent, and `best_exact_thresh`; the same of `f1`.
+        `best_exact`, in percent, and `best_exact_thresh`; the same of `f1`. (The official evaluation calls the threshold
+        0 where answering nothing is best; here it is then below all odds, if those are not above 0.)
     """
     found = scores(questions, predictions, edition)
     ordered = sorted(questions, key=lambda question: null_odds[question.id])
@@ -119,7 +121,7 @@ def best_thresholds(
     for place, name in enumerate(("exact", "f1")):
         # Begin with no answer anywhere, and go on to answer, first where least speaks against it.
         total = best = float(len(questions) - sum(answerable.values()))
-        threshold = 0.0
+        threshold = min(0.0, math.nextafter(null_odds[ordered[0].id], -math.inf))
         for question in ordered:
             wrong = -1.0 if predictions[question.id] else 0.0
             total += found[question.id][place] if answerable[question.id] else wrong
