@@ -111,8 +111,8 @@ def best_thresholds(
         edition: whose rules.
 
     Returns:
-        `best_exact`, in percent, and `best_exact_thresh`; the same of `f1`. (The official evaluation calls the threshold
-        0 where answering nothing is best; here it is then below all odds, if those are not above 0.)
+        `best_exact`, in percent, and `best_exact_thresh`; the same of `f1`. (Where answering nothing is best, the
+        official evaluation calls the threshold 0; here it is below all odds, if one of those is not above 0.)
     """
     found = scores(questions, predictions, edition)
     ordered = sorted(questions, key=lambda question: null_odds[question.id])
