@@ -77,7 +77,7 @@ def by_definition(
 
 
 def drawn_predictions(questions: list[tuple[str, Question]], seed: int, unanswerable: bool) -> dict[str, str]:
-    """What a model might say: an answer, some of it or more than it, another text of the passage, odd texts, nothing."""
+    """What a model might say: an answer, some of it or more than it, other texts, odd ones, nothing."""
     generator = random.Random(seed)
     predictions = {}
     for passage, question in questions:

@@ -148,7 +148,7 @@ def tokenize_squad(
 
 
 @dataclass(frozen=True)
-class _Piece:
+class SplitArticle:
     """An article of a split, and the number of its first question."""
 
     split: str
@@ -156,15 +156,17 @@ class _Piece:
     article: Article
 
 
-def _pieces(articles: Mapping[str, list[Article]]) -> Iterator[_Piece]:
+def _pieces(articles: Mapping[str, list[Article]]) -> Iterator[SplitArticle]:
     for split in ("train", "valid", "test"):
         first = 0
         for article in articles[split]:
-            yield _Piece(split, first, article)
+            yield SplitArticle(split, first, article)
             first += article.questions
 
 
-def _write(path: Path, part: Iterable[tuple[_Piece, Encoded]], found: SplitWindows, told: Callable[..., None]) -> None:
+def _write(
+    path: Path, part: Iterable[tuple[SplitArticle, Encoded]], found: SplitWindows, told: Callable[..., None]
+) -> None:
     with path.open("wb") as file:
         for piece, encoded in part:
             file.write(encoded.frames)
@@ -177,7 +179,7 @@ def _write(path: Path, part: Iterable[tuple[_Piece, Encoded]], found: SplitWindo
             told(done=found.questions)
 
 
-def encode_article(tokenizer: BertTokenizer, settings: WindowSettings, piece: _Piece) -> Encoded:
+def encode_article(tokenizer: BertTokenizer, settings: WindowSettings, piece: SplitArticle) -> Encoded:
     """Tokenize an article; the remarks are the ids of its questions, each with what becomes of its answers."""
     rows: list[Row] = []
     remarks: list[tuple[str, list[Recovery]]] = []
