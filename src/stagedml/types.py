@@ -41,6 +41,25 @@ class GlueTFR(GlueUnlabelledTFR):
     max_seq_length: int  # word pieces a row at most, special tokens included
 
 
+class Squad(Artifact):
+    """An edition of SQuAD, in the files in which it is published; see `stagedml.ml.squad`."""
+
+    task: str  # squad11 or squad20
+    train: RefPath
+    dev: RefPath
+
+
+class SquadTFR(Artifact):
+    """An edition of SQuAD, tokenized for one BERT, as TFRecord files of windows; see `stagedml.ml.squad_records`."""
+
+    task: str
+    train: RefPath  # SQuAD's train but for the articles held out
+    valid: RefPath  # of one article of SQuAD's train in twenty, held out by a fixed rule
+    test: RefPath  # SQuAD's dev
+    texts: RefPath  # a folder: valid.json and test.json, the questions of both in SQuAD's layout
+    max_seq_length: int  # word pieces a row at most, special tokens included
+
+
 class BertCP(Artifact):
     """A pretrained BERT checkpoint."""
 
@@ -92,6 +111,15 @@ class LenetMnist(Trained):
     """The same in PyTorch."""
 
     weights: RefPath  # weights.safetensors, the state dict of `stagedml.ml.models.lenet.build_lenet`
+
+
+class BertSquad(Trained):
+    """A BERT that was fine-tuned on SQuAD; its metrics have test_* measured on SQuAD's dev."""
+
+    task: str
+    checkpoint: RefPath  # prefix of a TensorFlow checkpoint: the encoder and the span labeler under Google's names
+    predictions: RefPath  # a folder: <split>/predictions.json and others, as SQuAD's evaluation takes them
+    learning_rate: float
 
 
 class BertExported(Artifact):

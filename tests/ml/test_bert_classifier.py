@@ -55,7 +55,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finetune_toy(inputs: Path, output: Path, *, seed: int = 1, epochs: int = 2, **options: Any) -> dict[str, float]:
-    from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune
+    from stagedml.ml.models.bert.classifier import Splits, finetune
+    from stagedml.ml.models.bert.finetuning import FinetuneSettings
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
 
@@ -150,7 +151,7 @@ def test_averaged_weights_are_kept_beside_the_raw_ones(inputs: Path, trained: Pa
 
 
 def test_the_best_epoch_is_kept_measured_and_told_of(inputs: Path, tmp_path: Path) -> None:
-    from stagedml.ml.models.bert.classifier import watching
+    from stagedml.ml.models.bert.finetuning import watching
     from stagedml.ml.train.optimizer import OptimizerSettings
 
     # A rate so high that the first epochs are no better than the last.
@@ -167,7 +168,7 @@ def test_the_best_epoch_is_kept_measured_and_told_of(inputs: Path, tmp_path: Pat
 
 
 def test_callbacks_of_a_task_watch_what_it_measures() -> None:
-    from stagedml.ml.models.bert.classifier import watching
+    from stagedml.ml.models.bert.finetuning import watching
     from stagedml.ml.train.callbacks import KeepBest, MetricNotMeasured, ReduceOnPlateau
 
     assert watching(("f1",), None, None, None) == ()
@@ -292,7 +293,8 @@ def test_a_checkpoint_without_a_head_is_no_classifier(inputs: Path) -> None:
 
 
 def test_records_that_the_model_has_no_place_for_are_refused_before_training(inputs: Path, tmp_path: Path) -> None:
-    from stagedml.ml.models.bert.classifier import RecordsDoNotFit, read_fitting
+    from stagedml.ml.models.bert.classifier import read_fitting
+    from stagedml.ml.models.bert.finetuning import RecordsDoNotFit
 
     path = tmp_path / "rows.tfrecord"
     row = {"index": [0], "input_ids": [1, 999, *[1] * 20], "segment_ids": [0] * 22, "label": [2]}

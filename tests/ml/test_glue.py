@@ -9,8 +9,8 @@ import pytest
 from stagedml.errors import UsageError
 from stagedml.ml.glue import SPLITS, TASKS, UnknownGlueSplit, UnknownGlueTask, glue_task
 from stagedml.ml.glue_mrpc import make_mrpc
-from stagedml.ml.glue_rows import MalformedRows
 from stagedml.ml.held_out import is_held_out
+from stagedml.ml.malformed import MalformedRows
 from stagedml.ml.metrics import CLASS_METRICS, SCORE_METRICS
 
 MRPC_HEADER = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String"

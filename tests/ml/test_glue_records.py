@@ -12,8 +12,8 @@ from stagedml.errors import UsageError
 from stagedml.ml import glue_rows
 from stagedml.ml.glue import SPLITS, TASKS, GlueTask
 from stagedml.ml.glue_records import SplitRows, tokenize_task
-from stagedml.ml.glue_rows import MalformedRows
 from stagedml.ml.held_out import is_held_out
+from stagedml.ml.malformed import MalformedRows
 from stagedml.ml.records import read_examples
 from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer
 

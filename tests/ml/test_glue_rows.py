@@ -12,8 +12,9 @@ from ml.glue_files import write_file
 from stagedml.errors import UsageError
 from stagedml.ml import glue_rows
 from stagedml.ml.glue import TASKS, GlueTask
-from stagedml.ml.glue_rows import Malformed, MalformedRow, MalformedRows, SplitReader, count_lines
+from stagedml.ml.glue_rows import SplitReader, count_lines
 from stagedml.ml.held_out import is_held_out
+from stagedml.ml.malformed import Malformed, MalformedRow, MalformedRows
 from stagedml.ml.records import TextExample
 
 EVERY_SPLIT = [(task, split) for task in TASKS.values() for split in task.splits]
@@ -54,7 +55,7 @@ def test_every_malformed_row_is_named_by_its_line(tmp_path: Path, task: GlueTask
     path = tmp_path / task.file(split).name
     parts = [read(task, path, part) for part in (("train", "valid") if split in ("train", "valid") else (split,))]
     assert len(written.malformed) >= 4
-    assert sorted(row.line for _, malformed in parts for row in malformed) == written.malformed
+    assert sorted(row.place for _, malformed in parts for row in malformed) == written.malformed
     assert {row.path for _, malformed in parts for row in malformed} == {str(path)}
     assert sorted(example.index for examples, _ in parts for example in examples) == sorted(written.rows)
 

@@ -106,6 +106,30 @@ def test_real_texts_give_the_official_tokens(shared_data: Path) -> None:
     assert [ours.tokenize(text) for text in texts] == [theirs.tokenize(text) for text in texts]
 
 
+@pytest.mark.parametrize("lower_case", [True, False], ids=["uncased", "cased"])
+def test_every_word_piece_is_made_of_the_characters_where_it_is_said_to_stand(vocab: Path, lower_case: bool) -> None:
+    tokenizer = BertTokenizer(vocab, lower_case=lower_case)
+    for text in [*ODD_TEXTS, *random_texts(2000)]:
+        located = tokenizer.locate(text)
+        assert list(located.ids) == tokenizer.ids(text)
+        assert sorted(located.begins) == list(located.begins)
+        assert sorted(located.ends) == list(located.ends)
+        for number, begin, end in zip(located.ids, located.begins, located.ends, strict=True):
+            piece = tokenizer.pieces[number].removeprefix("##")
+            # What stands there, on its own, holds the piece; the last sigma of a word looks like another one.
+            there = "".join(split_words(text[begin:end], lower_case=lower_case).split()).replace("ς", "σ")
+            assert piece == "[UNK]" or piece.replace("ς", "σ") in there
+
+
+def test_a_piece_stands_where_the_text_says_whatever_happened_on_the_way(vocab: Path) -> None:
+    text = "\ufeffZu: caf\u0301fe\u0301\u0323 unaffable,\x00x \uac00"
+    located = BertTokenizer(vocab, lower_case=True).locate(text)
+    places = zip(located.begins, located.ends, strict=True)
+    assert [text[begin:end] for begin, end in places] == [
+        *("Z", "u", ":", "caf\u0301", "fe\u0301\u0323", "un", "aff", "able", ",", "x", "\uac00"),
+    ]
+
+
 def test_half_a_surrogate_pair_is_an_unknown_word_and_no_crash(vocab: Path) -> None:
     assert BertTokenizer(vocab, lower_case=True).tokenize("a \ud800b c") == ["a", "[UNK]", "c"]
 

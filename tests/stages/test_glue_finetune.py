@@ -141,8 +141,9 @@ def test_predictions_are_files_that_the_leaderboard_takes(tmp_path: Path, name: 
 
 
 def test_an_unlabelled_split_cannot_be_trained_on(tmp_path: Path) -> None:
-    from stagedml.ml.models.bert.classifier import RecordsDoNotFit, read_fitting
+    from stagedml.ml.models.bert.classifier import read_fitting
     from stagedml.ml.models.bert.config import read_bert_config
+    from stagedml.ml.models.bert.finetuning import RecordsDoNotFit
 
     write_task(tmp_path, "RTE")
     store_initialize(tmp_path / "root")

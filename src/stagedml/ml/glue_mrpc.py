@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stagedml.errors import UsageError
 from stagedml.ml.glue import TASKS
-from stagedml.ml.glue_rows import MalformedRow, MalformedRows
+from stagedml.ml.malformed import MalformedRow, MalformedRows
 
 
 def make_mrpc(train_text: Path, test_text: Path, dev_ids: Path, output: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from stagedml.ml.glue import GlueTask
-from stagedml.ml.glue_rows import Malformed, SplitPiece, SplitReader, count_lines
+from stagedml.ml.glue_rows import SplitPiece, SplitReader, count_lines
+from stagedml.ml.malformed import Malformed
 from stagedml.ml.progress import Progress, silent
-from stagedml.ml.records import Encoded, encode_pieces
+from stagedml.ml.records import Encoded, encode_pieces, encode_texts
 from stagedml.ml.tokenizers import BertTokenizer
 
 
@@ -76,14 +77,14 @@ def tokenize_task(
     lines = {split: count_lines(reader.path) for split, reader in readers.items()}
     pieces = chain.from_iterable(reader.pieces() for reader in readers.values())
     found = {}
-    with closing(encode_pieces(pieces, tokenizer, max_length=max_length, workers=workers)) as encoded:
+    encode = functools.partial(encode_texts, tokenizer, max_length)
+    with closing(encode_pieces(pieces, encode, workers=workers)) as encoded:
         for split, part in groupby(encoded, key=lambda pair: pair[0].reader.split):
             told = functools.partial(progress, f"tokenize {split}", total=lines[split], unit="lines")
             written, malformed = _write(paths[split], part, told)
             share = math.ceil(task.malformed_share * (written + malformed.count))
             malformed.check(share if allow_malformed is None else allow_malformed)
-            named = tuple(f"{Path(row.path).name}:{row.line}: {row.problem}" for row in malformed.named)
-            found[split] = SplitRows(written, malformed.count, named)
+            found[split] = SplitRows(written, malformed.count, malformed.texts)
     return found
 
 

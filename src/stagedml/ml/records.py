@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from stagedml.ml.processes import map_in_order
 from stagedml.ml.progress import Progress, silent
@@ -32,9 +32,13 @@ _CHUNK = 512
 # A process takes a quarter of a second to start; so many pieces, of about a thousand rows, are worth it.
 _PIECES_WORTH_A_PROCESS = 4
 
-_TOKENS: dict[str, type[np.signedinteger[Any]]] = {"input_ids": np.int32, "segment_ids": np.int8}
+Columns: TypeAlias = Mapping[str, type[np.signedinteger[Any]]]
+"""The types of columns of integers, by their names."""
 
-_Piece = TypeVar("_Piece", bound="Piece")
+#: The columns that BERT reads.
+TOKENS: Columns = {"input_ids": np.int32, "segment_ids": np.int8}
+
+_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def write_examples(
         The number of rows.
     """
     rows = 0
-    pieces = encode_pieces(_chunks(examples), tokenizer, max_length=max_length, workers=workers)
+    encode = functools.partial(encode_texts, tokenizer, max_length)
+    pieces = encode_pieces(_chunks(examples), encode, workers=workers)
     with path.open("wb") as file, closing(pieces):
         for _, encoded in pieces:
             file.write(encoded.frames)
@@ -142,13 +147,14 @@ def write_examples(
 
 
 def encode_pieces(
-    pieces: Iterator[_Piece], tokenizer: BertTokenizer, *, max_length: int, workers: int
+    pieces: Iterator[_Piece], encode: Callable[[_Piece], Encoded], *, workers: int
 ) -> Generator[tuple[_Piece, Encoded], None, None]:
-    """Read and tokenize the pieces of a source, in processes of their own where there are enough of them.
+    """Tokenize the pieces of a source, in processes of their own where there are enough of them.
 
     Args:
         pieces: of the source, in order; can be pickled.
-        tokenizer, max_length, workers: as of `write_examples`.
+        encode: what to do with each: a function of a module, or a partial of one; what it is given can be pickled.
+        workers: processes that tokenize; no part of the result.
 
     Returns:
         Each piece, and what became of it.
@@ -160,13 +166,13 @@ def encode_pieces(
             under_way.append(piece)
             yield piece
 
-    encode = functools.partial(_encode, tokenizer, max_length)
     with closing(map_in_order(encode, noted(), workers, worth=_PIECES_WORTH_A_PROCESS)) as results:
         for encoded in results:
             yield under_way.popleft(), encoded
 
 
-def _encode(tokenizer: BertTokenizer, max_length: int, piece: Piece) -> Encoded:
+def encode_texts(tokenizer: BertTokenizer, max_length: int, piece: Piece) -> Encoded:
+    """Read and tokenize a piece of texts and pairs of texts; as of `write_examples`."""
     examples, remarks = piece.read()
     return Encoded(len(examples), frames_of(encode_examples(examples, tokenizer, max_length)), remarks)
 
@@ -194,28 +200,44 @@ def read_examples(path: Path) -> EncodedExamples:
     Raises:
         DamagedRecords: the file is damaged, or a row lacks a feature.
     """
-    parts = [_example_columns(path, columns) for columns in read_columns(path)]
-    if len({"label" in part for part in parts}) > 1:
-        raise DamagedRecords(str(path), 0, "some rows have a label and some have not")
-
-    def column(name: str, kind: DTypeLike) -> Ragged:
-        return Ragged.joined([part.pop(name) for part in parts], kind)
-
-    tokens = {name: column(name, kind) for name, kind in _TOKENS.items()}
-    label = column("label", parts[0]["label"].values.dtype).values if parts and "label" in parts[0] else None
-    return EncodedExamples(column("index", np.int64).values, tokens["input_ids"], tokens["segment_ids"], label)
+    columns = read_table(path, TOKENS, {"index": np.int64}, {"label"})
+    label = columns["label"].values if "label" in columns else None
+    return EncodedExamples(columns["index"].values, columns["input_ids"], columns["segment_ids"], label)
 
 
-def _example_columns(path: Path, columns: dict[str, Ragged]) -> dict[str, Ragged]:
-    """The columns of examples among those of a file, tokens in as many bits as they need."""
-    if missing := sorted({"index", *_TOKENS} - set(columns)):
+def read_table(path: Path, ragged: Columns, single: Columns, optional: Set[str] = frozenset()) -> dict[str, Ragged]:
+    """Read columns of a TFRecord file, each in as many bits as it needs.
+
+    Args:
+        path: of the file.
+        ragged: the types of columns with one row of integers a row; `TOKENS` among them.
+        single: the types of columns with one integer a row.
+        optional: columns with one number a row, of int64 or of float32, which either all rows have or none.
+
+    Raises:
+        DamagedRecords: the file is damaged, or a row lacks a feature.
+    """
+    kinds = {**ragged, **single}
+    parts = [_checked(path, columns, kinds, {*single, *optional}) for columns in read_columns(path)]
+    table = {name: Ragged.joined([part.pop(name) for part in parts], kind) for name, kind in kinds.items()}
+    for name in sorted(optional):
+        if len({name in part for part in parts}) > 1:
+            raise DamagedRecords(str(path), 0, f"some rows have a {name} and some have not")
+        if parts and name in parts[0]:
+            table[name] = Ragged.joined([part[name] for part in parts], parts[0][name].values.dtype)
+    return table
+
+
+def _checked(path: Path, columns: dict[str, Ragged], kinds: Columns, single: Set[str]) -> dict[str, Ragged]:
+    """The columns of a part of a file, each of its own type."""
+    if missing := sorted(set(kinds) - set(columns)):
         raise DamagedRecords(str(path), 0, f"the rows have no {', '.join(missing)}")
-    for name in {"index", "label"} & set(columns):
+    for name in sorted(single & set(columns)):
         if np.any(columns[name].lengths != 1):
             raise DamagedRecords(str(path), 0, f"a row has not one {name}")
     if not np.array_equal(columns["input_ids"].offsets, columns["segment_ids"].offsets):
         raise DamagedRecords(str(path), 0, "a row has not as many segment_ids as input_ids")
-    for name, kind in _TOKENS.items():
+    for name, kind in kinds.items():
         column = columns[name]
         if column.values.max(initial=0) > np.iinfo(kind).max:
             raise DamagedRecords(str(path), 0, f"there are {name} above {np.iinfo(kind).max}")

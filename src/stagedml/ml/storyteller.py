@@ -1,4 +1,4 @@
-"""A storyteller: plain text and a paraphrase task, made up from small lists of words.
+"""A storyteller: plain text, a paraphrase task and questions, made up from small lists of words.
 
 It gives the quickstart something to learn without fetching anything. An *event* is who did what to whom, to how many of
 what, where and when; a *telling* is one sentence about an event. Rules this module keeps:
@@ -401,3 +401,37 @@ def _replaced(
         meanings[slot] = _another(random, len(event.words(slot)), *taken)
         chosen[slot] = _below(random, 2)
     return Event(event.plot, meanings), chosen
+
+
+# -- questions -------------------------------------------------------------------------------------------------------
+
+_ASKED = {"place": ("where", "near the "), "time": ("when", "at ")}
+
+
+def draw_questioned(random: Random, sentences: int) -> tuple[str, list[tuple[str, tuple[int, int] | None]]]:
+    """Draw a passage about one cast, and two questions about each of its sentences: where it was, and when.
+
+    Returns:
+        the passage, and the questions; each with the characters of the passage that answer it, from the first to one
+        past the last, or None where that is not told.
+    """
+    cast = _cast(random, 3)
+    passage: list[str] = []
+    questions: list[tuple[str, tuple[int, int] | None]] = []
+    begin = 0
+    for _ in range(sentences):
+        event = _event(random, cast, _below(random, len(_PLACES)), _below(random, len(_TIMES)))
+        style = _style(random, _synonyms(random, event))
+        sentence = tell(event, style)
+        bare = Event(event.plot, {slot: value for slot, value in event.meanings.items() if slot not in _ASKED})
+        for slot, (word, before) in _ASKED.items():
+            retold = tell(bare, _style(random, _synonyms(random, bare))).removesuffix(" .")
+            span = None
+            if slot in event.meanings:
+                told = _WORDS[slot][event.meanings[slot]][style.synonyms[slot]]
+                first = begin + sentence.lower().index(before + told) + len(before)
+                span = (first, first + len(told))
+            questions.append((f"{word} was it that {retold[0].lower()}{retold[1:]} ?".capitalize(), span))
+        passage.append(sentence)
+        begin += len(sentence) + 1
+    return " ".join(passage), questions

@@ -5,6 +5,11 @@ Token for token what `FullTokenizer` of tensorflow-models gives, cased and uncas
 (longest match first). The words are made here, with Python's own `unicodedata`, exactly as the official code does it;
 the pieces come from the Rust implementation in `tokenizers`. (Its own normalizer for BERT is not used: it drops
 characters which the official one keeps, and reads another version of the Unicode tables.) Words are remembered.
+
+Where in its text a piece stands is known to the character, whatever was dropped, lowered or taken apart on the way:
+`CLEAN` and the two tables after it turn each character into others, or into nothing, on its own. Lowering looks around
+itself in one case, the last sigma of a word, and normalization may exchange marks on one letter; neither changes how
+many characters there are.
 """
 
 from __future__ import annotations
@@ -52,6 +57,18 @@ class Encoded:
     segment_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A text's word pieces, and where in the text they stand: piece i is made of `text[begins[i]:ends[i]]`.
+
+    Neither begins nor ends ever decrease. Pieces of one character that is taken apart (a Korean syllable) share it.
+    """
+
+    ids: tuple[int, ...]
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
 class BertTokenizer:
     """Splits texts into the word pieces of one vocabulary. Safe to use from several threads at once."""
 
@@ -77,6 +94,7 @@ class BertTokenizer:
         tokenizer = Tokenizer(WordPiece(self._ids, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_WORD))
         tokenizer.pre_tokenizer = WhitespaceSplit()
         self._pieces_of = _WordPieces(tokenizer)
+        self._origins = _Lengths(lower_case)
 
     @property
     def vocab_size(self) -> int:
@@ -104,6 +122,28 @@ class BertTokenizer:
     def batch_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """`ids` of many texts."""
         return [self.ids(text) for text in texts]
+
+    def locate(self, text: str) -> Located:
+        """`ids`, and where they stand.
+
+        Marks that are dropped belong to the letter that they stand on.
+        """
+        lengths = [self._origins[ord(character)] for character in text]
+        origins = [place for place, length in enumerate(lengths) for _ in range(length)]
+        ids: list[int] = []
+        begins: list[int] = []
+        ends: list[int] = []
+        done = 0
+        for word in split_words(text, lower_case=self.lower_case).split():
+            ids += self._pieces_of[word]
+            for begin, end in self._pieces_of.offsets(word):
+                begins.append(origins[done + begin])
+                last = origins[done + end - 1] + 1
+                while last < len(text) and not lengths[last] and unicodedata.category(text[last]) == "Mn":
+                    last += 1
+                ends.append(last)
+            done += len(word)
+        return Located(tuple(ids), tuple(begins), tuple(ends))
 
     def encode(self, first: Sequence[int], second: Sequence[int] | None, max_length: int) -> Encoded:
         """Add special tokens to one or two texts; what is too long loses its end, the longer text first.
@@ -136,6 +176,11 @@ class _WordPieces(dict[str, tuple[int, ...]]):
             self.clear()
         ids = self[word] = tuple(self._tokenizer.encode(word, add_special_tokens=False).ids)
         return ids
+
+    def offsets(self, word: str) -> list[tuple[int, int]]:
+        """Where in the word its pieces begin and end."""
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(word, add_special_tokens=False).offsets
+        return offsets
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _WordPieces, (self._tokenizer,)
@@ -218,6 +263,21 @@ class _SplitPunctuation(_Translation):
     def translate(self, character: str) -> str:
         ascii_symbol = "!" <= character <= "~" and not character.isalnum()
         return f" {character} " if ascii_symbol or unicodedata.category(character).startswith("P") else character
+
+
+class _Lengths(dict[int, int]):
+    """How many characters of words a character becomes."""
+
+    def __init__(self, lower_case: bool) -> None:
+        super().__init__()
+        self._lower_case = lower_case
+
+    def __missing__(self, code: int) -> int:
+        length = self[code] = sum(map(len, split_words(chr(code), lower_case=self._lower_case).split()))
+        return length
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Lengths, (self._lower_case,)
 
 
 CLEAN, UNACCENT, SPLIT_PUNCTUATION = _Clean(), _Unaccent(), _SplitPunctuation()

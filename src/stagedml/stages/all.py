@@ -53,15 +53,19 @@ from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.bert import bert_checkpoint
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.datasets.mnist import Layout, fetch_mnist, mnist_drawn, mnist_idx, mnist_npz
+from stagedml.stages.datasets.squad import fetch_squad, squad_files
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
+from stagedml.stages.models.bert_squad import bert_finetune_squad
 from stagedml.stages.models.glue_settings import glue_settings
 from stagedml.stages.models.mnist import convnn_mnist, lenet_mnist
+from stagedml.stages.models.squad_settings import SQUAD_SETTINGS
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
+from stagedml.stages.preprocess.squad import squad_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
-from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue, tiny_finetune
+from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue, tiny_finetune, tiny_squad
 from stagedml.stages.report import comparison
 from stagedml.store.gc import Policy
 from stagedml.types import (
@@ -69,6 +73,7 @@ from stagedml.types import (
     BertExported,
     BertGlue,
     BertPretrained,
+    BertSquad,
     ConvnnMnist,
     File,
     Folder,
@@ -79,6 +84,8 @@ from stagedml.types import (
     LenetMnist,
     Mnist,
     Report,
+    Squad,
+    SquadTFR,
     Text,
     Trained,
     Vocabulary,
@@ -93,6 +100,7 @@ __all__ = [
     "BertExported",
     "BertGlue",
     "BertPretrained",
+    "BertSquad",
     "Build",
     "ConvnnMnist",
     "DRef",
@@ -109,11 +117,15 @@ __all__ = [
     "RRef",
     "RefPath",
     "Report",
+    "Squad",
+    "SquadTFR",
     "Text",
     "Trained",
     "Vocabulary",
     "all_bert_export_glue",
     "all_bert_finetune_glue",
+    "all_bert_finetune_squad11",
+    "all_bert_finetune_squad20",
     "all_convnn_mnist",
     "all_fetch_largebert",
     "all_fetch_minilm",
@@ -123,22 +135,33 @@ __all__ = [
     "all_fetchminibert",
     "all_fetchmnist",
     "all_fetcholdbert",
+    "all_fetchsquad11",
+    "all_fetchsquad20",
     "all_glue_tfrecords",
     "all_largebert_finetune_glue",
     "all_lenet_mnist",
     "all_minibert_export_glue",
     "all_minibert_finetune_glue",
+    "all_minibert_finetune_squad11",
+    "all_minibert_finetune_squad20",
     "all_minilm_export_glue",
     "all_minilm_finetune_glue",
+    "all_minilm_finetune_squad11",
+    "all_minilm_finetune_squad20",
     "all_minilm_predict_glue",
     "all_multibert_finetune_glue",
     "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
+    "all_squad11_tfrecords",
+    "all_squad20_tfrecords",
     "all_tiny_finetune_glue",
+    "all_tiny_finetune_squad11",
+    "all_tiny_finetune_squad20",
     "bert_checkpoint",
     "bert_export",
     "bert_finetune_glue",
+    "bert_finetune_squad",
     "bert_predict_glue",
     "bert_pretrain",
     "best",
@@ -157,6 +180,7 @@ __all__ = [
     "every",
     "exactly",
     "fetch_glue",
+    "fetch_squad",
     "fetchfolder",
     "fetchlocal",
     "fetchpypi",
@@ -198,6 +222,8 @@ __all__ = [
     "rref2path",
     "runtb",
     "shell",
+    "squad_files",
+    "squad_tfrecords",
     "stage",
     "store_initialize",
     "tryrealize",
@@ -447,3 +473,96 @@ def dryrun_lenet_mnist(instances: int = 1, **settings: Any) -> LenetMnist:
 def _best(trained: Callable[_P, _R], instances: int) -> Callable[_P, _R]:
     """The stage, of which the best of some instances stands for all."""
     return redefine(trained, new_matcher=best("eval_accuracy", of=instances))
+
+
+def all_fetchsquad11(folder: str | os.PathLike[str] | None = None) -> Squad:
+    """SQuAD 1.1: questions with an answer in their passage.
+
+    Args:
+        folder: a local folder with train-v1.1.json and dev-v1.1.json; default the official sources.
+    """
+    return fetch_squad("squad11", folder)
+
+
+def all_fetchsquad20(folder: str | os.PathLike[str] | None = None) -> Squad:
+    """SQuAD 2.0: questions with an answer in their passage, and questions without.
+
+    Args:
+        folder: a local folder with train-v2.0.json and dev-v2.0.json; default the official sources.
+    """
+    return fetch_squad("squad20", folder)
+
+
+def all_squad11_tfrecords(bert: BertCP | None = None, folder: str | os.PathLike[str] | None = None) -> SquadTFR:
+    """SQuAD 1.1, tokenized for a BERT.
+
+    Args:
+        bert: whose vocabulary; default BERT base.
+        folder: as of `all_fetchsquad11`.
+    """
+    return _squad_tfrecords("squad11", bert or all_fetchbert(), folder)
+
+
+def all_squad20_tfrecords(bert: BertCP | None = None, folder: str | os.PathLike[str] | None = None) -> SquadTFR:
+    """SQuAD 2.0, tokenized for a BERT; arguments as of `all_squad11_tfrecords`."""
+    return _squad_tfrecords("squad20", bert or all_fetchbert(), folder)
+
+
+def _squad_tfrecords(task: str, bert: BertCP, folder: str | os.PathLike[str] | None) -> SquadTFR:
+    return squad_tfrecords(squad=fetch_squad(task, folder), bert=bert, task=task)
+
+
+def _finetune_squad(
+    task: str, checkpoint: str, bert: BertCP, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]
+) -> BertSquad:
+    data = _squad_tfrecords(task, bert, folder)
+    return bert_finetune_squad(data=data, bert=bert, task=task, **{**SQUAD_SETTINGS[checkpoint].values, **settings})
+
+
+def all_bert_finetune_squad11(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """BERT base, fine-tuned on SQuAD 1.1.
+
+    Args:
+        folder: as of `all_fetchsquad11`.
+        settings: parameters of `bert_finetune_squad`; default those of `stages.models.squad_settings`.
+    """
+    return _finetune_squad("squad11", "base", all_fetchbert(), folder, settings)
+
+
+def all_bert_finetune_squad20(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """BERT base, fine-tuned on SQuAD 2.0; arguments as of `all_bert_finetune_squad11`."""
+    return _finetune_squad("squad20", "base", all_fetchbert(), folder, settings)
+
+
+def all_minibert_finetune_squad11(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """BERT mini, fine-tuned on SQuAD 1.1; arguments as of `all_bert_finetune_squad11`."""
+    return _finetune_squad("squad11", "mini", all_fetchminibert(), folder, settings)
+
+
+def all_minibert_finetune_squad20(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """BERT mini, fine-tuned on SQuAD 2.0; arguments as of `all_bert_finetune_squad11`."""
+    return _finetune_squad("squad20", "mini", all_fetchminibert(), folder, settings)
+
+
+def all_minilm_finetune_squad11(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """MiniLM, fine-tuned on SQuAD 1.1; arguments as of `all_bert_finetune_squad11`."""
+    return _finetune_squad("squad11", "minilm", all_fetch_minilm(), folder, settings)
+
+
+def all_minilm_finetune_squad20(folder: str | os.PathLike[str] | None = None, **settings: Any) -> BertSquad:
+    """MiniLM, fine-tuned on SQuAD 2.0; arguments as of `all_bert_finetune_squad11`."""
+    return _finetune_squad("squad20", "minilm", all_fetch_minilm(), folder, settings)
+
+
+def all_tiny_finetune_squad11(**settings: Any) -> BertSquad:
+    """A tiny BERT, fine-tuned in seconds on generated questions in the layout of SQuAD 1.1; it learns next to nothing.
+
+    Args:
+        settings: parameters of `bert_finetune_squad`.
+    """
+    return tiny_squad("squad11", **settings)
+
+
+def all_tiny_finetune_squad20(**settings: Any) -> BertSquad:
+    """The same in the layout of SQuAD 2.0, with questions that have no answer."""
+    return tiny_squad("squad20", **settings)

@@ -11,12 +11,14 @@ from typing import Any
 
 from stagedml.ml.glue import glue_task
 from stagedml.stages.datasets.glue import glue_mrpc
-from stagedml.stages.datasets.stories import glue_stories, paraphrases, stories
+from stagedml.stages.datasets.stories import glue_stories, paraphrases, squad_stories, stories
 from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
+from stagedml.stages.models.bert_squad import bert_finetune_squad
 from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.stages.preprocess.squad import squad_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
-from stagedml.types import BertGlue, BertPretrained, Glue
+from stagedml.types import BertGlue, BertPretrained, BertSquad, Glue
 
 
 def quickstart_glue() -> Glue:
@@ -81,3 +83,15 @@ def tiny_finetune(task_name: str = "MRPC", **settings: Any) -> BertGlue:
     bert, task = tiny_bert(), glue_task(task_name).name
     data = glue_tfrecords(glue=glue_stories(task=task, train=150, dev=40), bert=bert, task=task)
     return bert_finetune_glue(data=data, bert=bert, task=task, **{"epochs": 2, **settings})
+
+
+def tiny_squad(task: str, **settings: Any) -> BertSquad:
+    """The tiny BERT, fine-tuned on generated questions in the layout of an edition of SQuAD.
+
+    Args:
+        task: "squad11" or "squad20".
+        settings: parameters of `bert_finetune_squad`.
+    """
+    bert, squad = tiny_bert(), squad_stories(task=task, train_articles=12, dev_articles=3)
+    data = squad_tfrecords(squad=squad, bert=bert, task=task, max_seq_length=96, doc_stride=32, max_query_length=32)
+    return bert_finetune_squad(data=data, bert=bert, task=task, **{"epochs": 1, **settings})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
-from stagedml.types import Glue, ParaphraseCorpus, Text
+from stagedml.types import Glue, ParaphraseCorpus, Squad, Text
 
 
 @stage(Text, name="stories")
@@ -44,3 +44,22 @@ def glue_stories(
 
     build.path(folder).mkdir()
     write_glue(build.path(folder), glue_task(task), train=train, dev=dev, seed=build.seed)
+
+
+@stage(Squad, name="{task}")
+def squad_stories(
+    build: Build,
+    *,
+    task: str,
+    train_articles: int,
+    dev_articles: int,
+    seed: int = 0,
+    train: RefPath = output("train.json"),
+    dev: RefPath = output("dev.json"),
+) -> None:
+    """An edition of SQuAD in its own layout, about where and when a story's events happened."""
+    from stagedml.ml.squad import edition_of
+    from stagedml.ml.squad_stories import write_squad_stories
+
+    write_squad_stories(build.path(train), edition_of(task), articles=train_articles, seed=2 * build.seed)
+    write_squad_stories(build.path(dev), edition_of(task), articles=dev_articles, seed=2 * build.seed + 1)

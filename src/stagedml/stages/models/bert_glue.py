@@ -55,7 +55,8 @@ def bert_finetune_glue(
     `stagedml.ml.models.bert.classifier` and `stagedml.ml.train.loop`.
     """
     from stagedml.ml.glue import glue_task
-    from stagedml.ml.models.bert.classifier import FinetuneSettings, Splits, finetune, watching
+    from stagedml.ml.models.bert.classifier import Splits, finetune
+    from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints

@@ -6,22 +6,9 @@ Names are those of the parameters of `bert_finetune_glue`. What is not named has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Some settings.
-
-    Attributes:
-        values: by the names of parameters.
-        source: who found or used them.
-    """
-
-    values: Mapping[str, Any]
-    source: str
-
+from stagedml.stages.models.settings import Settings
 
 _ORIGINAL = "the first StagedML (2020), which used them for all tasks"
 _BERT = "Devlin et al. 2018, BERT, A.3: batches of 32 and 3 epochs; 2e-5 is the lowest of its learning rates"
