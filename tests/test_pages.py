@@ -31,6 +31,7 @@ NOT_RUN = {
     ("docs/how-to/mnist.md", "installs several GB"): 1,
     ("docs/how-to/report.md", "trains for a minute; see tests/test_examples.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
+    ("docs/how-to/squad.md", "trains; see tests/stages/test_squad.py"): 1,
     ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,
 }
 ALL = {str(page.relative_to(REPOSITORY)): page for page in pages.pages()}

@@ -123,8 +123,8 @@ def window_starts(pieces: int, room: int, stride: int) -> list[int]:
 def owned(starts: Sequence[int], room: int, pieces: int) -> list[tuple[int, int]]:
     """For each window the word pieces of the passage, from the first to one past the last, that belong to it.
 
-    The context of a word piece is measured as BERT's authors do it: equal ones go to the longer window, then to the
-    earlier one.
+    Context is measured as BERT's authors do it: the word pieces on the side where there are fewer, and a hundredth of
+    the window's length. Of windows with equal ones, it is the first.
     """
     place = np.arange(pieces)
     context = np.full((len(starts), pieces), -np.inf)

@@ -127,15 +127,13 @@ def tokenize_squad(
     """
     texts.mkdir()
     found = {split: SplitWindows() for split in ("train", "valid", "test")}
-    articles: dict[str, list[Article]] = {}
-    for path, names in ((train, ("train", "valid")), (dev, ("test",))):
-        read, malformed = read_squad(path, edition)
-        found[names[0]].malformed.note(malformed)
-        found[names[0]].malformed.check(allow_malformed)
-        kept = held_out(read) if "valid" in names else frozenset()
-        articles[names[0]] = [article for number, article in enumerate(read) if number not in kept]
-        if kept:
-            articles["valid"] = [read[number] for number in sorted(kept)]
+    published = _read(train, edition, found["train"], allow_malformed)
+    kept = held_out(published)
+    articles = {
+        "train": [article for number, article in enumerate(published) if number not in kept],
+        "valid": [published[number] for number in sorted(kept)],
+        "test": _read(dev, edition, found["test"], allow_malformed),
+    }
     for split in ("valid", "test"):
         write_squad(texts / f"{split}.json", edition, articles[split])
     encode = functools.partial(encode_article, tokenizer, settings)
@@ -145,6 +143,13 @@ def tokenize_squad(
             told = functools.partial(progress, f"tokenize {split}", total=total, unit="questions")
             _write(splits[split], part, found[split], told)
     return found
+
+
+def _read(path: Path, edition: Edition, found: SplitWindows, allow_malformed: int) -> list[Article]:
+    articles, malformed = read_squad(path, edition)
+    found.malformed.note(malformed)
+    found.malformed.check(allow_malformed)
+    return articles
 
 
 @dataclass(frozen=True)
@@ -157,9 +162,9 @@ class SplitArticle:
 
 
 def _pieces(articles: Mapping[str, list[Article]]) -> Iterator[SplitArticle]:
-    for split in ("train", "valid", "test"):
+    for split, part in articles.items():
         first = 0
-        for article in articles[split]:
+        for article in part:
             yield SplitArticle(split, first, article)
             first += article.questions
 

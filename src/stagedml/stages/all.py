@@ -564,5 +564,5 @@ def all_tiny_finetune_squad11(**settings: Any) -> BertSquad:
 
 
 def all_tiny_finetune_squad20(**settings: Any) -> BertSquad:
-    """The same in the layout of SQuAD 2.0, with questions that have no answer."""
+    """A tiny BERT, fine-tuned on generated questions in the layout of SQuAD 2.0; see `all_tiny_finetune_squad11`."""
     return tiny_squad("squad20", **settings)
