@@ -30,6 +30,8 @@ NOT_RUN = {
     ("docs/how-to/mnist.md", "trains for 25 CPU-minutes; see tests/stages/test_mnist.py"): 1,
     ("docs/how-to/mnist.md", "installs several GB"): 1,
     ("docs/how-to/report.md", "trains for a minute; see tests/test_examples.py"): 1,
+    ("docs/how-to/rusentiment.md", "needs data of yours; see tests/stages/test_rusentiment.py"): 1,
+    ("docs/how-to/rusentiment.md", "trains for half a minute; see tests/stages/test_rusentiment.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
     ("docs/how-to/squad.md", "trains; see tests/stages/test_squad.py"): 1,
     ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,

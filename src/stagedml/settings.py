@@ -30,6 +30,10 @@ VARIABLES = {
         "the module whose stages go by their bare names; default stagedml.stages.all",
     ),
     "mirrors": (("STAGEDML_MIRRORS",), "folders and URLs that are asked before the network, separated by `:`"),
+    "rusentiment": (
+        ("STAGEDML_RUSENTIMENT",),
+        "your own copy of RuSentiment, which was withdrawn: its archive, or a folder with its files",
+    ),
     "offline": (("STAGEDML_OFFLINE",), "1: never try the network"),
     "durable": (("STAGEDML_DURABLE",), "0: publish without fsync, for stores that may be lost"),
     "packages": (
@@ -58,6 +62,7 @@ class Settings:
     durable: bool
     packages: str = "direct"
     jobs: int = 1
+    rusentiment: str = ""
 
 
 def read_settings(
@@ -90,6 +95,7 @@ def read_settings(
         offline=_flag(env, "STAGEDML_OFFLINE", default=False),
         durable=_flag(env, "STAGEDML_DURABLE", default=True),
         jobs=_count(env, "STAGEDML_JOBS", 1),
+        rusentiment=env.get("STAGEDML_RUSENTIMENT", ""),
         packages=_choice(env, "STAGEDML_PACKAGES", ("direct", "none", "lock")),
     )
 

@@ -92,6 +92,7 @@ class BertGlue(Trained):
     task: str
     checkpoint: RefPath  # prefix of a TensorFlow checkpoint: the encoder under Google's names, and the classifier
     predictions: RefPath  # a folder: <split>.tsv with index, label, prediction and logits of each row measured
+    confusion: RefPath  # confusion.json: by split, the labels, and how many rows of each class were taken for each
     learning_rate: float
 
 

@@ -283,3 +283,46 @@ def test_another_title_builds_the_report_alone() -> None:
 def test_a_pretrained_model_is_a_trained_one_with_the_fields_of_both() -> None:
     assert issubclass(BertPretrained, Trained)
     assert {"bert_ckpt", "cased", "metrics", "protocol"} <= BertPretrained.field_types().keys()
+
+
+@stage(Trained, name="toy-classes")
+def toy_classes(
+    build: Build,
+    *,
+    labels: list[str],
+    metrics: RefPath = output("metrics.json"),
+    protocol: RefPath = output("protocol.json"),
+) -> None:
+    """Leaves what a training leaves that told classes apart."""
+    counts = [[10 * row + column for column in range(len(labels))] for row in range(len(labels))]
+    entry = {"operation": "evaluate", "split": "test", "epoch": 1, "confusion": {"labels": labels, "counts": counts}}
+    build.path(metrics).write_text(json.dumps({"test_accuracy": 0.5}))
+    build.path(protocol).write_text(json.dumps([entry]))
+
+
+def test_which_class_was_taken_for_which_is_shown_of_more_than_two(tmp_path: Path) -> None:
+    store_initialize(tmp_path)
+
+    def all_told() -> Report:
+        runs: list[Trained] = [toy_classes(labels=labels) for labels in (["no", "yes"], ["a", "b|", "c"])]
+        return comparison(runs=runs, labels=[{"model": "two"}, {"model": "three"}], title="Classes")
+
+    result = mklens(realize(instantiate(all_told)))
+    text = result.markdown.contents
+    assert "two, test" not in text
+    assert (
+        r"""## Classes taken for each other: three, test
+
+| true | a | b\| | c |
+| --- | ---: | ---: | ---: |
+| a | 0 | 1 | 2 |
+| b\| | 10 | 11 | 12 |
+| c | 20 | 21 | 22 |
+
+A column for each class that was predicted."""
+        in text
+    )
+    assert "<td>b|</td>" in result.html.contents
+    first, second = json.loads(result.table.contents)["runs"]
+    assert "confusions" not in first
+    assert second["confusions"]["test"]["counts"][2] == [20, 21, 22]

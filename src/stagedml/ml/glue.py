@@ -27,7 +27,7 @@ class GlueFile:
     Attributes:
         name: in the task's folder.
         columns: of its rows; the names are ours where the file has no header.
-        rows: how many well-formed rows its publishers count; user's files may have more or fewer.
+        rows: how many well-formed rows its publishers count, if they do; user's files may have more or fewer.
         label: the column with the label; None in files without labels.
         header: whether the first line names the columns.
         wider: the columns of rows that have more of them than the header names; none in most files.
@@ -35,7 +35,7 @@ class GlueFile:
 
     name: str
     columns: tuple[str, ...]
-    rows: int
+    rows: int | None = None
     label: str | None = None
     header: bool = True
     wider: tuple[str, ...] = ()

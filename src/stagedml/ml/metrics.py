@@ -1,4 +1,4 @@
-"""The metrics of GLUE's tasks, by the definitions that GLUE uses, and what classifiers learn by.
+"""The metrics of GLUE's tasks, by the definitions that GLUE uses, those of others, and what classifiers learn by.
 
 A metric takes what was predicted and what is true, both (rows,), and gives a float. Class numbers are integers, scores
 are floats. Where a definition divides by zero, as with predictions that are all the same, the metric is 0.
@@ -28,6 +28,20 @@ def f1(predicted: Classes, true: Classes) -> float:
     hits = int(np.sum((predicted == 1) & (true == 1)))
     mentioned = int(np.sum(predicted == 1)) + int(np.sum(true == 1))
     return 2 * hits / mentioned if mentioned else 0.0
+
+
+def f1_weighted(predicted: Classes, true: Classes) -> float:
+    """The mean of each class's F1, weighted by how many rows truly are of it, in [0, 1]."""
+    table = confusion(predicted, true, 1 + max(int(predicted.max()), int(true.max())))
+    said, is_so = table.sum(axis=0), table.sum(axis=1)
+    scores = 2 * np.diag(table) / np.maximum(said + is_so, 1)
+    return float(scores @ is_so / len(true))
+
+
+def confusion(predicted: Classes, true: Classes, classes: int) -> NDArray[np.int64]:
+    """How many rows of each class are taken for each: (classes, classes), a row for each true one."""
+    counts: NDArray[np.int64] = np.bincount(true * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
 def matthews(predicted: Classes, true: Classes) -> float:
@@ -79,7 +93,12 @@ def cross_entropy(logits: NDArray[np.floating[Any]], true: Classes) -> float:
     return -float(np.mean(likelihoods[np.arange(len(true)), true]))
 
 
-CLASS_METRICS: dict[str, Metric] = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
+CLASS_METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "f1_weighted": f1_weighted,
+    "matthews": matthews,
+}
 SCORE_METRICS: dict[str, Metric] = {"pearson": pearson, "spearman": spearman}
 METRICS = CLASS_METRICS | SCORE_METRICS
 

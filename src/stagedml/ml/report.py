@@ -16,7 +16,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -53,18 +53,26 @@ class Run:
         labels: what tells it from the others.
         metrics: what it came to; may hold NaN.
         series: what was measured on the way.
+        confusions: by split, of more than two classes: `labels`, and `counts`, a row for each true one.
     """
 
     labels: Labels
     metrics: Mapping[str, float]
     series: tuple[Series, ...] = ()
+    confusions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(labels: Labels, metrics: Path, protocol: Path) -> Run:
     """A run, from its `metrics.json`, of which numbers in lists are left out, and its `protocol.json`."""
     numbers = json.loads(metrics.read_text(encoding="utf-8"))
-    series = tuple(of_protocol(json.loads(protocol.read_text(encoding="utf-8"))))
-    return Run(labels, {name: float(value) for name, value in numbers.items() if is_number(value)}, series)
+    done = json.loads(protocol.read_text(encoding="utf-8"))
+    confusions = {
+        str(entry.get("split")): entry["confusion"]
+        for entry in done
+        if isinstance(entry, dict) and len(entry.get("confusion", {}).get("labels", ())) > 2
+    }
+    numbers = {name: float(value) for name, value in numbers.items() if is_number(value)}
+    return Run(labels, numbers, tuple(of_protocol(done)), confusions)
 
 
 @dataclass(frozen=True)
@@ -255,7 +263,9 @@ class Table:
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """A row for each setting; and where one has several runs, another table with a row for each run."""
+    """A row for each setting; where one has several runs, another table with a row for each run; and which class was
+    taken for which.
+    """
     names = list(dict.fromkeys(name for run in comparison.runs for name in run.labels))
     told = [name for name in names if name != SEED] if comparison.is_repeated else names
     best = {metric: comparison.best(metric) for metric in comparison.metrics}
@@ -274,7 +284,19 @@ def tables(comparison: Comparison) -> list[Table]:
     if comparison.is_repeated:
         rows = [(*_cells(run.labels, names), *_numbers(run, comparison.metrics)) for run in comparison.runs]
         found.append(Table("Runs", (*names, *comparison.metrics), tuple(rows)))
+    for run in comparison.runs:
+        named = _words(run.labels, _differing(comparison.runs))
+        found += [_confusion_table(split, named, told) for split, told in run.confusions.items()]
     return found
+
+
+def _confusion_table(split: str, named: str, confusion: Any) -> Table:
+    rows = [
+        (Cell(label), *(Cell(str(count), is_number=True) for count in counts))
+        for label, counts in zip(confusion["labels"], confusion["counts"], strict=True)
+    ]
+    heading = f"Classes taken for each other: {named + ', ' if named else ''}{split}"
+    return Table(heading, ("true", *confusion["labels"]), tuple(rows), "A column for each class that was predicted.")
 
 
 def _cells(labels: Labels, names: Sequence[str]) -> list[Cell]:
@@ -310,6 +332,7 @@ def as_json(comparison: Comparison) -> dict[str, object]:
             {
                 "labels": dict(run.labels),
                 "metrics": _finite((name, run.metrics[name]) for name in comparison.metrics if name in run.metrics),
+                **({"confusions": dict(run.confusions)} if run.confusions else {}),
             }
             for run in comparison.runs
         ],
@@ -367,7 +390,7 @@ def _paragraphs(comparison: Comparison) -> list[str]:
 def _markdown(comparison: Comparison, shown: Sequence[Table], drawn: Sequence[Chart], links: Sequence[str]) -> str:
     parts = [f"# {_plain(comparison.title)}", *map(_plain, _paragraphs(comparison))]
     for table in shown:
-        parts.append(f"## {table.heading}")
+        parts.append(f"## {_plain(table.heading)}")
         aligned = ["---:" if cell.is_number else "---" for cell in table.rows[0]]
         lines = [map(_plain, table.columns), aligned, *(map(_marked, row) for row in table.rows)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))

@@ -53,6 +53,7 @@ from stagedml.stages.datasets import bert as _bert
 from stagedml.stages.datasets.bert import bert_checkpoint
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic, glue_files, glue_mrpc, tasks_in
 from stagedml.stages.datasets.mnist import Layout, fetch_mnist, mnist_drawn, mnist_idx, mnist_npz
+from stagedml.stages.datasets.rusentiment import fetch_rusentiment, rusentiment_files, rusentiment_wanted
 from stagedml.stages.datasets.squad import fetch_squad, squad_files
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_export import bert_export
@@ -130,11 +131,13 @@ __all__ = [
     "all_fetch_largebert",
     "all_fetch_minilm",
     "all_fetch_multibert",
+    "all_fetch_rubert",
     "all_fetchbert",
     "all_fetchglue",
     "all_fetchminibert",
     "all_fetchmnist",
     "all_fetcholdbert",
+    "all_fetchrusent",
     "all_fetchsquad11",
     "all_fetchsquad20",
     "all_glue_tfrecords",
@@ -150,9 +153,12 @@ __all__ = [
     "all_minilm_finetune_squad20",
     "all_minilm_predict_glue",
     "all_multibert_finetune_glue",
+    "all_multibert_finetune_rusentiment",
     "all_quickstart_export_glue",
     "all_quickstart_finetune_glue",
     "all_quickstart_pretrain",
+    "all_rubert_finetune_rusentiment",
+    "all_rusentiment_tfrecords",
     "all_squad11_tfrecords",
     "all_squad20_tfrecords",
     "all_tiny_finetune_glue",
@@ -175,6 +181,7 @@ __all__ = [
     "depgraph",
     "diff",
     "dryrun_convnn_mnist",
+    "dryrun_finetune_rusentiment",
     "dryrun_lenet_mnist",
     "du",
     "every",
@@ -221,6 +228,8 @@ __all__ = [
     "rref2dref",
     "rref2path",
     "runtb",
+    "rusentiment_files",
+    "rusentiment_wanted",
     "shell",
     "squad_files",
     "squad_tfrecords",
@@ -278,6 +287,11 @@ def all_fetch_largebert() -> BertCP:
 def all_fetch_multibert() -> BertCP:
     """BERT base for 104 languages, cased, as Google published it."""
     return _bert.fetch_multilingual()
+
+
+def all_fetch_rubert() -> BertCP:
+    """BERT base for Russian, cased, as DeepPavlov published it."""
+    return _bert.fetch_rubert()
 
 
 def all_fetchminibert() -> BertCP:
@@ -566,3 +580,64 @@ def all_tiny_finetune_squad11(**settings: Any) -> BertSquad:
 def all_tiny_finetune_squad20(**settings: Any) -> BertSquad:
     """A tiny BERT, fine-tuned on generated questions in the layout of SQuAD 2.0; see `all_tiny_finetune_squad11`."""
     return tiny_squad("squad20", **settings)
+
+
+def all_fetchrusent(file: str | os.PathLike[str] | None = None, folder: str | os.PathLike[str] | None = None) -> Glue:
+    """RuSentiment, posts in Russian by sentiment, in GLUE's layout; from your own copy, since it was withdrawn.
+
+    Args:
+        file: its archive.
+        folder: a folder with its files. Default for both: what STAGEDML_RUSENTIMENT names.
+    """
+    return fetch_rusentiment(file, folder)
+
+
+def all_rusentiment_tfrecords(
+    bert: BertCP | None = None,
+    file: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> GlueTFR:
+    """RuSentiment, tokenized for a BERT, by default that for 104 languages; else as of `all_fetchrusent`."""
+    data = fetch_rusentiment(file, folder)
+    return glue_tfrecords(glue=data, bert=bert or all_fetch_multibert(), task=data.task)
+
+
+def all_multibert_finetune_rusentiment(
+    file: str | os.PathLike[str] | None = None, folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT base for 104 languages, fine-tuned on RuSentiment.
+
+    Args:
+        file, folder: as of `all_fetchrusent`.
+        settings: parameters of `bert_finetune_glue`; default those of `stages.models.glue_settings`.
+    """
+    return _finetune_rusentiment("multi", all_fetch_multibert(), file, folder, settings)
+
+
+def all_rubert_finetune_rusentiment(
+    file: str | os.PathLike[str] | None = None, folder: str | os.PathLike[str] | None = None, **settings: Any
+) -> BertGlue:
+    """BERT base for Russian, fine-tuned on RuSentiment; arguments as of `all_multibert_finetune_rusentiment`."""
+    return _finetune_rusentiment("russian", all_fetch_rubert(), file, folder, settings)
+
+
+def _finetune_rusentiment(
+    checkpoint: str,
+    bert: BertCP,
+    file: str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str] | None,
+    settings: Mapping[str, Any],
+) -> BertGlue:
+    data = all_rusentiment_tfrecords(bert, file, folder)
+    return bert_finetune_glue(
+        data=data, bert=bert, task=data.task, **{**glue_settings(checkpoint, data.task), **settings}
+    )
+
+
+def dryrun_finetune_rusentiment(**settings: Any) -> BertGlue:
+    """A tiny BERT, fine-tuned in seconds on generated rows in RuSentiment's layout: nothing is fetched.
+
+    Args:
+        settings: parameters of `bert_finetune_glue`.
+    """
+    return tiny_finetune("RuSentiment", **settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stagedml.ml.glue import glue_task
+from stagedml.ml.tasks import task_named
 from stagedml.stages.datasets.glue import glue_mrpc
 from stagedml.stages.datasets.stories import glue_stories, paraphrases, squad_stories, stories
 from stagedml.stages.models.bert_glue import bert_finetune_glue
@@ -77,10 +77,10 @@ def tiny_finetune(task_name: str = "MRPC", **settings: Any) -> BertGlue:
     """The tiny BERT, fine-tuned on a generated task in a layout of GLUE's.
 
     Args:
-        task_name: one of GLUE's that can be learnt, or SNLI, however capitalised.
+        task_name: one of GLUE's that can be learnt, SNLI or RuSentiment, however capitalised.
         settings: parameters of `bert_finetune_glue`.
     """
-    bert, task = tiny_bert(), glue_task(task_name).name
+    bert, task = tiny_bert(), task_named(task_name).name
     data = glue_tfrecords(glue=glue_stories(task=task, train=150, dev=40), bert=bert, task=task)
     return bert_finetune_glue(data=data, bert=bert, task=task, **{"epochs": 2, **settings})
 

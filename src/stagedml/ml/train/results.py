@@ -43,10 +43,12 @@ class Evaluation:
     Attributes:
         rows: how many it has.
         measured: by the names of metrics.
+        confusion: where classes are told apart, `labels`, and `counts` as of `metrics.confusion`.
     """
 
     rows: int
     measured: Mapping[str, float]
+    confusion: Mapping[str, object] | None = None
 
 
 def write_results(
@@ -81,7 +83,8 @@ def write_results(
 
 
 def _evaluation(split: str, epoch: int, evaluation: Evaluation) -> dict[str, object]:
-    return {"operation": "evaluate", "split": split, "epoch": epoch, "rows": evaluation.rows, **evaluation.measured}
+    entry = {"operation": "evaluate", "split": split, "epoch": epoch, "rows": evaluation.rows, **evaluation.measured}
+    return entry if evaluation.confusion is None else {**entry, "confusion": evaluation.confusion}
 
 
 def write_json(path: Path, value: object) -> None:

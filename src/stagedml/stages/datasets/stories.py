@@ -39,11 +39,11 @@ def glue_stories(
     build: Build, *, task: str, train: int, dev: int, seed: int = 0, folder: RefPath = output("{task}")
 ) -> None:
     """Any task of GLUE in its own layout, about sentences that tell the same or do not."""
-    from stagedml.ml.glue import glue_task
     from stagedml.ml.glue_stories import write_glue
+    from stagedml.ml.tasks import task_named
 
     build.path(folder).mkdir()
-    write_glue(build.path(folder), glue_task(task), train=train, dev=dev, seed=build.seed)
+    write_glue(build.path(folder), task_named(task), train=train, dev=dev, seed=build.seed)
 
 
 @stage(Squad, name="{task}")

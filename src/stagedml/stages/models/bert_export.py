@@ -24,13 +24,13 @@ def bert_export(
     `data` and `bert` are what `model` was fine-tuned with; nothing is trained again. See
     `stagedml.ml.models.bert.export`.
     """
-    from stagedml.ml.glue import glue_task
     from stagedml.ml.models.bert.checkpoint import read_checkpoint
     from stagedml.ml.models.bert.config import read_bert_config
     from stagedml.ml.models.bert.export import write_saved_model
     from stagedml.ml.models.bert.huggingface import write_model
+    from stagedml.ml.tasks import task_named
 
-    description = glue_task(task)
+    description = task_named(task)
     config, vocab = build.path(bert.bert_config), build.path(bert.bert_vocab)
     checkpoint = build.path(model.checkpoint)
     write_saved_model(

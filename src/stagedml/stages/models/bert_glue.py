@@ -41,6 +41,7 @@ def bert_finetune_glue(
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
     predictions: RefPath = output("predictions"),
+    confusion: RefPath = output("confusion.json"),
 ) -> None:
     """Train BERT and a classifier on one GLUE task; measure after each epoch, and on GLUE's dev at the end, which MNLI
     has two of.
@@ -54,14 +55,14 @@ def bert_finetune_glue(
     configuration says. A crash costs about `checkpoint_every_s` seconds of work. See
     `stagedml.ml.models.bert.classifier` and `stagedml.ml.train.loop`.
     """
-    from stagedml.ml.glue import glue_task
     from stagedml.ml.models.bert.classifier import Splits, finetune
     from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
+    from stagedml.ml.tasks import task_named
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
 
-    description = glue_task(task)
+    description = task_named(task)
     further = {split: build.path(data.more) / f"{split}.tfrecord" for split in description.labelled}
     others = {"test": build.path(data.test), **{split: path for split, path in further.items() if path.is_file()}}
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
@@ -69,7 +70,7 @@ def bert_finetune_glue(
         bert_config=build.path(bert.bert_config),
         bert_ckpt=build.path(bert.bert_ckpt),
         splits=Splits(build.path(data.train), build.path(data.valid), others),
-        classes=description.outputs,
+        labels=description.labels,
         metrics=description.metrics,
         training=TrainSettings(
             OptimizerSettings(
@@ -115,11 +116,11 @@ def bert_predict_glue(
 
     `model` was fine-tuned from `bert`, on this task; AX is answered by a model of MNLI.
     """
-    from stagedml.ml.glue import glue_task
     from stagedml.ml.glue_submission import write_submission
     from stagedml.ml.models.bert.classifier import load_classifier, predicted, read_fitting
+    from stagedml.ml.tasks import task_named
 
-    description = glue_task(task)
+    description = task_named(task)
     classifier = load_classifier(build.path(bert.bert_config), build.path(model.checkpoint))
     build.path(submission).mkdir()
     for split in description.leaderboard:

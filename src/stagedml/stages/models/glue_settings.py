@@ -17,6 +17,7 @@ _BERT = "Devlin et al. 2018, BERT, A.3: batches of 32 and 3 epochs; 2e-5 is the 
 GLUE_SETTINGS: Mapping[str, Mapping[str, Settings]] = {
     "base": {"": Settings({"learning_rate": 2e-5, "batch_size": 32, "epochs": 3}, f"{_ORIGINAL}; {_BERT}")},
     "multi": {"": Settings({"learning_rate": 2e-5, "batch_size": 32, "epochs": 3}, f"as the base model; {_BERT}")},
+    "russian": {"": Settings({"learning_rate": 2e-5, "batch_size": 32, "epochs": 3}, f"as the base model; {_BERT}")},
     # The first StagedML had batches of one row, for lack of memory. Eight rows at a time need little more, and four
     # such batches are one of the paper's.
     "large": {

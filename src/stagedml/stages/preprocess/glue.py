@@ -66,12 +66,12 @@ def _tokenize(
     allow_malformed: int | None,
     workers: int,
 ) -> None:
-    from stagedml.ml.glue import glue_task
     from stagedml.ml.glue_records import tokenize_task
+    from stagedml.ml.tasks import task_named
     from stagedml.ml.tokenizers import BertTokenizer
 
     found = tokenize_task(
-        glue_task(task),
+        task_named(task),
         build.path(glue.folder),
         {split: build.path(path) for split, path in splits.items()},
         build.path(more),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stagedml.ml.framework import tf
-from stagedml.ml.metrics import cross_entropy, measure
+from stagedml.ml.metrics import confusion, cross_entropy, measure
 from stagedml.ml.models.bert.checkpoint import CheckpointMismatch, read_checkpoint
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
 from stagedml.ml.models.bert.encoder import build_encoder
@@ -34,7 +34,10 @@ from stagedml.ml.progress import Progress, silent
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches
 from stagedml.ml.train.loop import TrainSettings
+from stagedml.ml.train.results import write_json
 from stagedml.ml.train.resume import Checkpoints, digest_of
+
+CONFUSION_FILE = "confusion.json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def finetune(
     bert_config: Path,
     bert_ckpt: Path,
     splits: Splits,
-    classes: int,
+    labels: Sequence[str],
     metrics: Sequence[str],
     training: TrainSettings,
     settings: FinetuneSettings,
@@ -69,14 +72,15 @@ def finetune(
 ) -> dict[str, float]:
     """Fine-tune a pretrained BERT to classify, and measure it.
 
-    Writes what `finetuning.finetune_head` writes, and `predictions/<split>.tsv` for each split that is measured (see
-    `write_predictions`).
+    Writes what `finetuning.finetune_head` writes, `predictions/<split>.tsv` for each split that is measured (see
+    `write_predictions`), and `confusion.json`, by split how many rows of each class are taken for each, nothing for
+    scores.
 
     Args:
         bert_config: the model's `bert_config.json`.
         bert_ckpt: prefix of its checkpoint, with or without heads; those are left out.
         splits: the data.
-        classes: how many classes there are; labels are 0 to `classes - 1`. 1 for a score.
+        labels: what the classes are called, in the order of their numbers; none for a score.
         metrics: names from `metrics.METRICS`.
         training: how the model is trained.
         settings: what else there is to say.
@@ -92,22 +96,27 @@ def finetune(
         LossNotFinite: the training diverged.
         MetricNotMeasured: a callback watches a metric that is not among the task's.
     """
-    config = read_bert_config(bert_config)
+    config, classes = read_bert_config(bert_config), len(labels) or 1
     train_rows, valid_rows = (read_fitting(path, config, classes) for path in (splits.train, splits.valid))
     others = {split: read_fitting(path, config, classes) for split, path in splits.others.items()}
     with training.building(seed):
         classifier = Classifier(config, classes, dropout=settings.dropout)
 
-    def measured_on(rows: EncodedExamples) -> Split:
+    confusions: dict[str, dict[str, object]] = {}
+
+    def measured_on(split: str, rows: EncodedExamples) -> Split:
         def measured(_: Mapping[str, float], predictions: Path | None) -> dict[str, float]:
             logits = classifier.predict(rows, length_step=settings.length_step)
             if predictions is not None:
                 write_predictions(predictions.with_name(f"{predictions.name}.tsv"), rows, logits)
+            if predictions is not None and labels:
+                counts = confusion(predicted(logits), rows.labels, classes).tolist()
+                confusions[split] = {"labels": list(labels), "counts": counts}
             return _measure(logits, rows, metrics)
 
-        return Split(len(rows), measured)
+        return Split(len(rows), measured, lambda: confusions.get(split))
 
-    return finetune_head(
+    results = finetune_head(
         classifier,
         bert_ckpt,
         LengthBatches(
@@ -117,8 +126,8 @@ def finetune(
             seed=seed,
             length_step=settings.length_step,
         ),
-        measured_on(valid_rows),
-        {split: measured_on(rows) for split, rows in others.items()},
+        measured_on("valid", valid_rows),
+        {split: measured_on(split, rows) for split, rows in others.items()},
         training=training,
         settings=settings,
         seed=seed,
@@ -132,6 +141,8 @@ def finetune(
             "data": [digest_of(path) for path in (splits.train, splits.valid)],
         },
     )
+    write_json(output / CONFUSION_FILE, confusions)
+    return results
 
 
 class Classifier(HeadedBert):

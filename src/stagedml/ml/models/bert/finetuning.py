@@ -269,10 +269,12 @@ class Split:
         measure: gives the metrics of the model as it is. It is told what was measured on valid after the epoch whose
             weights are kept, nothing before there is one; and, at the end, where to write predictions: a path without
             a suffix.
+        confusion: gives, after that, which class was taken for which; see `results.Evaluation`.
     """
 
     rows: int
     measure: Callable[[Mapping[str, float], Path | None], dict[str, float]]
+    confusion: Callable[[], Mapping[str, object] | None] = lambda: None
 
 
 def finetune_head(
@@ -348,7 +350,7 @@ def finetune_head(
     for split, part in {"valid": valid, **others}.items():
         measured = part.measure(kept, output / PREDICTIONS_FOLDER / split)
         if split in others:
-            evaluations[split] = Evaluation(part.rows, told(split, trained.epoch, measured))
+            evaluations[split] = Evaluation(part.rows, told(split, trained.epoch, measured), part.confusion())
 
     write_checkpoint(output / CHECKPOINT_PREFIX, headed.arrays())
     if trained.raw:
