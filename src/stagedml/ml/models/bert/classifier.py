@@ -22,8 +22,8 @@ from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.models.bert.finetuning import (
     FinetuneSettings,
     HeadedBert,
+    Measure,
     RecordsDoNotFit,
-    Split,
     encoder_inputs,
     finetune_head,
     fitting,
@@ -34,7 +34,7 @@ from stagedml.ml.progress import Progress, silent
 from stagedml.ml.records import EncodedExamples, read_examples
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches
 from stagedml.ml.train.loop import TrainSettings
-from stagedml.ml.train.results import write_json
+from stagedml.ml.train.results import Evaluation, write_json
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 CONFUSION_FILE = "confusion.json"
@@ -104,17 +104,19 @@ def finetune(
 
     confusions: dict[str, dict[str, object]] = {}
 
-    def measured_on(split: str, rows: EncodedExamples) -> Split:
-        def measured(_: Mapping[str, float], predictions: Path | None) -> dict[str, float]:
+    def measuring(split: str, rows: EncodedExamples) -> Measure:
+        def measure(_: Mapping[str, float], predictions: Path | None) -> Evaluation:
             logits = classifier.predict(rows, length_step=settings.length_step)
-            if predictions is not None:
-                write_predictions(predictions.with_name(f"{predictions.name}.tsv"), rows, logits)
-            if predictions is not None and labels:
+            measured = _measured(logits, rows, metrics)
+            if predictions is None:
+                return Evaluation(len(rows), measured)
+            write_predictions(predictions.with_name(f"{predictions.name}.tsv"), rows, logits)
+            if labels:
                 counts = confusion(predicted(logits), rows.labels, classes).tolist()
                 confusions[split] = {"labels": list(labels), "counts": counts}
-            return _measure(logits, rows, metrics)
+            return Evaluation(len(rows), measured, confusions.get(split))
 
-        return Split(len(rows), measured, lambda: confusions.get(split))
+        return measure
 
     results = finetune_head(
         classifier,
@@ -126,8 +128,8 @@ def finetune(
             seed=seed,
             length_step=settings.length_step,
         ),
-        measured_on("valid", valid_rows),
-        {split: measured_on(split, rows) for split, rows in others.items()},
+        measuring("valid", valid_rows),
+        {split: measuring(split, rows) for split, rows in others.items()},
         training=training,
         settings=settings,
         seed=seed,
@@ -190,7 +192,7 @@ class Classifier(HeadedBert):
         self, rows: EncodedExamples, metrics: Sequence[str], *, length_step: int = LENGTH_STEP
     ) -> dict[str, float]:
         """The mean loss and some metrics over labelled examples."""
-        return _measure(self.predict(rows, length_step=length_step), rows, metrics)
+        return _measured(self.predict(rows, length_step=length_step), rows, metrics)
 
 
 def load_classifier(bert_config: Path, checkpoint: Path) -> Classifier:
@@ -256,7 +258,7 @@ def write_predictions(path: Path, rows: EncodedExamples, logits: NDArray[np.floa
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _measure(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
+def _measured(logits: NDArray[np.float32], rows: EncodedExamples, metrics: Sequence[str]) -> dict[str, float]:
     """What `Classifier.loss` gives without dropout, and some metrics."""
     if logits.shape[1] == 1:
         loss = float(np.mean((logits[:, 0].astype(np.float64) - rows.labels) ** 2))

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from stagedml.ml.models.bert.config import BertConfig
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.ragged import Ragged
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
-from stagedml.ml.train.callbacks import Callback, KeepBest, MetricNotMeasured, ReduceOnPlateau
+from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, MetricNotMeasured, ReduceOnPlateau
 from stagedml.ml.train.loop import TrainSettings, assign, train
 from stagedml.ml.train.results import Evaluation, log_scalars, write_results
 from stagedml.ml.train.resume import Checkpoints
@@ -260,29 +260,17 @@ def head_initializer(config: BertConfig) -> Any:
 # -- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Split:
-    """Something to measure a model on.
-
-    Attributes:
-        rows: how many there are.
-        measure: gives the metrics of the model as it is. It is told what was measured on valid after the epoch whose
-            weights are kept, nothing before there is one; and, at the end, where to write predictions: a path without
-            a suffix.
-        confusion: gives, after that, which class was taken for which; see `results.Evaluation`.
-    """
-
-    rows: int
-    measure: Callable[[Mapping[str, float], Path | None], dict[str, float]]
-    confusion: Callable[[], Mapping[str, object] | None] = lambda: None
+Measure: TypeAlias = Callable[[Mapping[str, float], Path | None], Evaluation]
+"""Measures the model as it is on a split. It is told what was measured on valid after the epoch whose weights are kept,
+nothing before there is one; and, at the end, where to write predictions: a path without a suffix."""
 
 
 def finetune_head(
     headed: HeadedBert,
     bert_ckpt: Path,
     batches: LengthBatches,
-    valid: Split,
-    others: Mapping[str, Split],
+    valid: Measure,
+    others: Mapping[str, Measure],
     *,
     training: TrainSettings,
     settings: FinetuneSettings,
@@ -325,9 +313,13 @@ def finetune_head(
     """
     load_encoder(headed.encoder, headed.config, read_checkpoint(bert_ckpt))
 
-    def told(split: str, epoch: int, measured: dict[str, float]) -> dict[str, float]:
+    def told(split: str, epoch: int, measured: Mapping[str, float]) -> None:
         log_scalars(log_dir, split, epoch, measured)
         logger.info("epoch %d, %s: %s", epoch, split, measured)
+
+    def after_epoch(report: EpochReport) -> Mapping[str, float]:
+        measured = valid({}, None).measured
+        told("valid", report.epoch, measured)
         return measured
 
     trained = train(
@@ -337,7 +329,7 @@ def finetune_head(
         training,
         seed=seed,
         callbacks=settings.callbacks,
-        after_epoch=lambda report: told("valid", report.epoch, valid.measure({}, None)),
+        after_epoch=after_epoch,
         log_dir=log_dir,
         progress=progress,
         checkpoints=checkpoints,
@@ -345,15 +337,15 @@ def finetune_head(
     )
 
     kept = trained.reports[trained.epoch - 1].measured
-    evaluations: dict[str, Evaluation] = {}
-    (output / PREDICTIONS_FOLDER).mkdir()
-    for split, part in {"valid": valid, **others}.items():
-        measured = part.measure(kept, output / PREDICTIONS_FOLDER / split)
-        if split in others:
-            evaluations[split] = Evaluation(part.rows, told(split, trained.epoch, measured), part.confusion())
+    predictions = output / PREDICTIONS_FOLDER
+    predictions.mkdir()
+    valid_rows = valid(kept, predictions / "valid").rows
+    evaluations = {split: measure(kept, predictions / split) for split, measure in others.items()}
+    for split, evaluation in evaluations.items():
+        told(split, trained.epoch, evaluation.measured)
 
     write_checkpoint(output / CHECKPOINT_PREFIX, headed.arrays())
     if trained.raw:
         assign(headed.model.variables, trained.raw)
         write_checkpoint(output / RAW_PREFIX, headed.arrays())
-    return write_results(output, trained.reports, trained.epoch, valid_rows=valid.rows, others=evaluations)
+    return write_results(output, trained.reports, trained.epoch, valid_rows=valid_rows, others=evaluations)

@@ -22,7 +22,7 @@ from stagedml.ml.models.bert.encoder import build_encoder
 from stagedml.ml.models.bert.finetuning import (
     FinetuneSettings,
     HeadedBert,
-    Split,
+    Measure,
     encoder_inputs,
     finetune_head,
     fitting,
@@ -37,6 +37,7 @@ from stagedml.ml.squad_metrics import best_thresholds, evaluate
 from stagedml.ml.squad_records import EncodedWindows, read_windows
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches
 from stagedml.ml.train.loop import TrainSettings
+from stagedml.ml.train.results import Evaluation
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 #: What is measured besides the loss.
@@ -112,11 +113,11 @@ def finetune_span(
     with training.building(seed):
         labeler = SpanLabeler(config, dropout=settings.dropout)
 
-    def measured_on(split: str, rows: EncodedWindows) -> Split:
+    def measuring(split: str, rows: EncodedWindows) -> Measure:
         articles, _ = read_squad(splits.texts / f"{split}.json", edition)
         questions = [question for _, question in questions_of(articles)]
 
-        def measured(kept: Mapping[str, float], predictions: Path | None) -> dict[str, float]:
+        def measure(kept: Mapping[str, float], predictions: Path | None) -> Evaluation:
             starts, ends = labeler.predict(rows, length_step=settings.length_step)
             answers = list(find_answers(articles, rows, starts, ends, answering))
             found, threshold = {"loss": _loss(rows, starts, ends)}, null_threshold
@@ -127,9 +128,9 @@ def finetune_span(
                     threshold = {**found, **kept}["best_f1_thresh"]
             if predictions is not None:
                 write_answers(predictions, answers, answering, unanswerable=edition.unanswerable, threshold=threshold)
-            return found | evaluate(questions, _texts(answers, threshold), edition)
+            return Evaluation(len(rows), found | evaluate(questions, _texts(answers, threshold), edition))
 
-        return Split(len(rows), measured)
+        return measure
 
     return finetune_head(
         labeler,
@@ -142,8 +143,8 @@ def finetune_span(
             seed=seed,
             length_step=settings.length_step,
         ),
-        measured_on("valid", valid_rows),
-        {"test": measured_on("test", test_rows)},
+        measuring("valid", valid_rows),
+        {"test": measuring("test", test_rows)},
         training=training,
         settings=settings,
         seed=seed,
