@@ -90,6 +90,7 @@ def trained(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_finetuning_learns_and_writes_what_it_says(trained: Path) -> None:
     assert set(contents(trained)) == {
+        "confusion.json",
         "metrics.json",
         "model.ckpt.data-00000-of-00001",
         "model.ckpt.index",
@@ -117,6 +118,15 @@ def test_the_protocol_tells_what_was_done_in_order_without_a_clock(trained: Path
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["eval_accuracy"] == protocol[3]["accuracy"]
     assert metrics["test_f1"] == protocol[5]["f1"]
+
+
+def test_which_class_was_taken_for_which_is_counted_by_split(trained: Path) -> None:
+    confusions = json.loads((trained / "confusion.json").read_text())
+    assert confusions["test"] == json.loads((trained / "protocol.json").read_text())[5]["confusion"]
+    for split in ("valid", "test"):
+        rows = [(int(row["label"]), int(row["prediction"])) for row in predictions(trained, split)]
+        counts = [[rows.count((true, said)) for said in (0, 1)] for true in (0, 1)]
+        assert confusions[split] == {"labels": ["no", "yes"], "counts": counts}
 
 
 def predictions(folder: Path, split: str) -> list[dict[str, str]]:

@@ -14,8 +14,10 @@ from stagedml.ml.metrics import (
     CLASS_METRICS,
     METRICS,
     accuracy,
+    confusion,
     cross_entropy,
     f1,
+    f1_weighted,
     glue_score,
     matthews,
     measure,
@@ -51,13 +53,17 @@ def test_metrics_equal_scikit_learn_s() -> None:
         assert matthews(predicted * 1, true * 1) == pytest.approx(metrics.matthews_corrcoef(true, predicted))
 
 
-def test_matthews_of_several_classes_is_scikit_learn_s() -> None:
+def test_metrics_of_several_classes_are_scikit_learn_s() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(5)
     for classes in (2, 3, 7):
         true, noise = generator.integers(0, classes, (2, 400))
         predicted = np.where(generator.random(400) < 0.6, true, noise)
         assert matthews(predicted, true) == pytest.approx(metrics.matthews_corrcoef(true, predicted), abs=1e-12)
+        weighted = metrics.f1_score(true, predicted, average="weighted", zero_division=0)
+        assert f1_weighted(predicted, true) == pytest.approx(weighted)
+        assert confusion(predicted, true, classes).tolist() == metrics.confusion_matrix(true, predicted).tolist()
+    assert f1_weighted(np.array([0, 0, 2]), np.array([0, 1, 1])) == pytest.approx(2 / 3 / 3)
     assert matthews(np.array([0, 1, 2]), np.array([0, 1, 2])) == 1
 
 
@@ -104,7 +110,7 @@ def test_the_score_of_a_task_is_the_mean_of_its_metrics() -> None:
 
 
 def test_every_metric_is_for_classes_or_for_scores() -> None:
-    assert set(METRICS) == {"accuracy", "f1", "matthews", "pearson", "spearman"}
+    assert set(METRICS) == {"accuracy", "f1", "f1_weighted", "matthews", "pearson", "spearman"}
 
 
 def test_the_majority_class_has_no_correlation_and_no_division_by_zero() -> None:
@@ -118,7 +124,7 @@ def test_the_majority_class_has_no_correlation_and_no_division_by_zero() -> None
 
 def test_several_metrics_are_measured_by_name() -> None:
     true = np.array([0, 1, 1, 0])
-    assert measure(CLASS_METRICS, true, true) == {"accuracy": 1.0, "f1": 1.0, "matthews": 1.0}
+    assert measure(CLASS_METRICS, true, true) == dict.fromkeys(CLASS_METRICS, 1.0)
 
 
 def test_predictions_for_other_rows_are_refused() -> None:
