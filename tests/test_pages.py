@@ -27,6 +27,7 @@ NOT_RUN = {
     ("docs/how-to/export-a-model.md", "needs transformers and torch; see tests/ml/reference/make_toy_reference.py"): 1,
     ("docs/how-to/export-a-model.md", "needs a checkpoint of yours; see tests/stages/test_bert_export.py"): 1,
     ("docs/how-to/export-a-model.md", "needs a checkpoint of yours; see tests/ml/test_bert_pretrained.py"): 1,
+    ("docs/how-to/pretrain.md", "trains for days; see tests/stages/test_wiki.py"): 1,
     ("docs/how-to/report.md", "trains for a minute; see tests/test_examples.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
     ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,

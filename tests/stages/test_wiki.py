@@ -48,9 +48,9 @@ from stagedml.stages.all import (
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty short articles and a page of another kind."""
+    """Forty short articles and a page of another kind."""
     path = tmp_path_factory.mktemp("dump") / "wiki-pages-articles.xml.bz2"
-    write_dump(path, [*(generated_article(number, parts=6) for number in range(60)), article("X", "{{disambig}}")])
+    write_dump(path, [*(generated_article(number, parts=6) for number in range(40)), article("X", "{{disambig}}")])
     return path
 
 
@@ -65,9 +65,9 @@ def _store(root: Path) -> None:
     store_initialize(root)
 
 
-def _tiny(parameters: dict[str, Any]) -> dict[str, Any]:
-    shape = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "max_position_embeddings": 128}
-    return {**parameters, **shape, "batch_size": 16, "learning_rate": 1e-2, "warmup_share": 0.1}
+def _tiny(parameters: dict[str, Any]) -> None:
+    parameters.update(hidden_size=16, layers=1, heads=2, intermediate_size=32, max_position_embeddings=128)
+    parameters.update(batch_size=16, learning_rate=1e-2, warmup_share=0.1)
 
 
 dryrun_basebert_pretrain = redefine(all_basebert_pretrain, _tiny)
@@ -92,8 +92,8 @@ def test_a_dump_is_counted(dump: Path) -> None:
         return wikistat(corpus=all_extractenwiki(dump))
 
     found = json.loads(mklens(realize(instantiate(stat))).statistics.contents)
-    assert (found["pages"], found["articles"], found["disambiguations"], found["documents"]) == (61, 60, 1, 60)
-    assert found["sentences"] == 60 * 6 * 3
+    assert (found["pages"], found["articles"], found["disambiguations"], found["documents"]) == (41, 40, 1, 40)
+    assert found["sentences"] == 40 * 6 * 3
     assert found["words"] > 5 * found["sentences"]
     assert found["characters"] > 4 * found["words"]
 
@@ -102,7 +102,7 @@ def test_a_dump_is_counted(dump: Path) -> None:
 def test_a_chain_of_trainings_learns_and_its_links_are_reused(dump: Path) -> None:
     first, second = (realize(instantiate(chain, dump, links)) for links in (1, 2))
     losses = [json.loads(mklens(rref).metrics.contents)["eval_loss"] for rref in (first, second)]
-    assert losses[1] < losses[0] < 5.5
+    assert losses[1] < losses[0]
     assert mklens(second).start.rref == first
     verdicts = {step.name: step.verdict.value for step in plan(instantiate(chain, dump, 3)).steps}
     assert verdicts == {"bert-pretrain": "build"} | dict.fromkeys(verdicts.keys() - {"bert-pretrain"}, "reuse")
@@ -134,12 +134,14 @@ def _step(dump: Path, epochs: int, previous: RRef | None) -> Instantiated[BertPr
 @pytest.mark.tensorflow
 def test_an_interrupted_chain_goes_on_to_the_same_references(dump: Path, tmp_path: Path) -> None:
     step = functools.partial(_step, dump)
-    whole = realize_recursive(step, 3)
+    whole = realize_recursive(step, 2)
+    steps = json.loads(mklens(whole[1]).protocol.contents)[0]["steps"]
     store_initialize(tmp_path / "root")
-    for at in (3, 20):
-        with pytest.raises(KeyboardInterrupt):
-            realize_recursive(step, 3, observer=Interruption(at), args={"checkpoint_every_s": 0.0})
-    assert realize_recursive(step, 3) == whole
+    with pytest.raises(KeyboardInterrupt):  # in the second link
+        realize_recursive(step, 2, observer=Interruption(steps + 4), args={"checkpoint_every_s": 0.0})
+    again = Interruption(0)
+    assert realize_recursive(step, 2, observer=again) == whole
+    assert again.seen < steps  # it did not begin anew
 
 
 @pytest.mark.tensorflow

@@ -29,12 +29,10 @@ FILES_AND_CATEGORIES = frozenset({"file", "image", "media", "category", "фай�
 """Namespaces, in lower case, of links that are no part of a sentence; dumps name those of their wiki beside them."""
 
 # Elements whose contents are no prose, whoever wrote them.
-_DROPPED = frozenset(
-    (
-        *("code", "gallery", "graph", "imagemap", "indicator", "inputbox", "mapframe", "maplink", "pre", "ref"),
-        *("references", "score", "section", "source", "syntaxhighlight", "table", "templatedata", "timeline"),
-    )
-)
+_DROPPED = frozenset({
+    "gallery", "graph", "imagemap", "indicator", "inputbox", "mapframe", "maplink", "pre", "ref", "references", "score",
+    "section", "source", "syntaxhighlight", "table", "templatedata", "timeline",
+})  # fmt: skip
 _FORMULAS = frozenset({"ce", "chem", "hiero", "math"})
 _BLOCKS = frozenset({"blockquote", "center", "div", "dl", "ol", "p", "poem", "ul"})
 
