@@ -97,7 +97,8 @@ def prose_of(wikitext: str, namespaces: Collection[str] = ()) -> Prose:
         raise UnparsableWikitext(str(error)) from error
     text = _URL.sub(_HOLE, _MAGIC_WORD.sub("", _QUOTES.sub("", text)))
     kept, dropped = [], 0
-    for block in re.split(rf"\n\s*\n|{_BREAK}|\n?.*{_ITEM}.*", text):
+    text = "\n".join(_BREAK if _ITEM in line else line for line in text.split("\n"))
+    for block in re.split(rf"\n\s*\n|{_BREAK}", text):
         paragraph = _mended(html.unescape(block.replace("\n", " ")))  # some authors escape twice
         if _MARKUP.search(paragraph):
             dropped += 1
