@@ -14,6 +14,7 @@ from stagedml import (
     BuildError,
     Instantiated,
     RRef,
+    UsageError,
     instantiate,
     mklens,
     pinned,
@@ -40,6 +41,7 @@ from stagedml.stages.all import (
     all_minibert_pretrain,
     all_ruwiki_tfrecords,
     bert_pretrain,
+    fetch_wiki,
     vocabulary,
     vocabulary_of,
     wikistat,
@@ -183,3 +185,11 @@ def test_offline_it_is_said_what_to_provide(fetch: Any) -> None:
         realize(instantiate(fetch), offline=True)
     assert "STAGEDML_MIRRORS" in str(caught.value)
     assert "pages-articles.xml.bz2" in str(caught.value) or "rubert_cased_L-12_H-768_A-12_v2" in str(caught.value)
+
+
+def test_a_wiki_that_nobody_knows_and_files_that_are_no_dumps_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"known are enwiki, ruwiki; of others, give a local file as dump="):
+        fetch_wiki("frwiki")
+    (tmp_path / "notes.txt").write_text("Not a dump.")
+    with pytest.raises(BuildError, match=r"notes\.txt: after 0 pages: .* wanted is a whole MediaWiki XML dump"):
+        realize(instantiate(all_extractenwiki, tmp_path / "notes.txt"))

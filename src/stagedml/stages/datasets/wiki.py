@@ -12,6 +12,7 @@ from dataclasses import asdict
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.errors import UsageError
 from stagedml.stages.fetch import fetchlocal, fetchurl
 from stagedml.types import File, WikiStat, WikiText
 
@@ -31,6 +32,8 @@ def fetch_wiki(name: str, dump: str | os.PathLike[str] | None = None) -> File:
     """
     if dump is not None:
         return fetchlocal(dump)
+    if name not in _SHA1:
+        raise UsageError(f"fetch_wiki({name!r}): known are {', '.join(_SHA1)}; of others, give a local file as dump=")
     date, sha1 = _SHA1[name]
     return fetchurl(f"https://dumps.wikimedia.org/{name}/{date}/{name}-{date}-pages-articles.xml.bz2", sha1=sha1)
 
