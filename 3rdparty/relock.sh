@@ -18,7 +18,7 @@ compile=(uv pip compile --quiet --universal --python-version 3.10 --no-python-do
     --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links "$@")
 
 # Every extra but torch, which few need and which is several GB: it has a lock of its own, beside the same versions.
-extras=(--extra tf --extra plot --extra notebook --extra docs --extra dev)
+extras=(--extra tf --extra wiki --extra plot --extra notebook --extra docs --extra dev)
 
 "${compile[@]}" pyproject.toml "${extras[@]}" --constraints 3rdparty/constraints.txt --output-file 3rdparty/lock.txt >/dev/null
 "${compile[@]}" pyproject.toml --extra torch --constraints 3rdparty/lock.txt --output-file 3rdparty/lock-torch.txt >/dev/null

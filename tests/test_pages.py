@@ -29,6 +29,7 @@ NOT_RUN = {
     ("docs/how-to/export-a-model.md", "needs a checkpoint of yours; see tests/ml/test_bert_pretrained.py"): 1,
     ("docs/how-to/mnist.md", "trains for 25 CPU-minutes; see tests/stages/test_mnist.py"): 1,
     ("docs/how-to/mnist.md", "installs several GB"): 1,
+    ("docs/how-to/pretrain.md", "trains for days; see tests/stages/test_wiki.py"): 1,
     ("docs/how-to/report.md", "trains for a minute; see tests/test_examples.py"): 1,
     ("docs/how-to/rusentiment.md", "needs data of yours; see tests/stages/test_rusentiment.py"): 1,
     ("docs/how-to/rusentiment.md", "trains for half a minute; see tests/stages/test_rusentiment.py"): 1,

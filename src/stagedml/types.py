@@ -73,6 +73,17 @@ class Vocabulary(Artifact):
     """The word pieces of a text."""
 
     vocab: RefPath  # one a line
+    cased: bool
+
+
+class PretrainTFR(Artifact):
+    """Rows to pre-train a BERT on, as TFRecord files of token ids; see `stagedml.ml.pretrain_records`."""
+
+    train: RefPath  # a folder of shards
+    valid: RefPath  # the rows of documents that are held out
+    rows: RefPath  # rows.json: how many documents and rows there are
+    vocab: RefPath  # what the ids stand for, one word piece a line
+    cased: bool
 
 
 class Trained(Artifact):
@@ -151,6 +162,18 @@ class Text(Artifact):
     """Plain text to pretrain on: a sentence a line, an empty line between documents."""
 
     text: RefPath
+
+
+class WikiText(Text):
+    """The sentences of a wiki's articles."""
+
+    counts: RefPath  # counts.json: what became of the dump's pages
+
+
+class WikiStat(Artifact):
+    """How much text a wiki has."""
+
+    statistics: RefPath  # statistics.json: pages by kind, sentences, words, characters
 
 
 class ParaphraseCorpus(Artifact):

@@ -424,3 +424,44 @@ def test_precision_is_put_back_and_unknown_ones_refused() -> None:
     assert tf_keras.layers.Dense(1).compute_dtype == "float32"
     with pytest.raises(UsageError, match="none of float32, bfloat16, float16"), precision("float8"):  # type: ignore[arg-type]
         pass
+
+
+def test_columns_aside_are_padded_to_lengths_of_their_own() -> None:
+    from stagedml.ml.train.batching import LengthBatches
+
+    texts = {"ids": [np.full(length, length) for length in (3, 20, 5, 18)]}
+    aside = {"places": [np.arange(1, count + 1) for count in (1, 9, 2, 8)]}
+    batches = LengthBatches(texts, {}, batch_size=2, seed=0, length_step=8, aside=aside)
+    shapes = {(batch["ids"].shape, batch["places"].shape) for batch in batches.epoch(0)}
+    assert shapes == {((2, 8), (2, 8)), ((2, 24), (2, 16))}
+    for batch in batches.epoch(0):
+        for ids, places in zip(batch["ids"], batch["places"], strict=True):
+            count = {3: 1, 20: 9, 5: 2, 18: 8}[int(ids[0])]
+            assert places.tolist() == [*range(1, count + 1), *[0] * (len(places) - count)]
+    with pytest.raises(ValueError, match="places have not 4 rows"):
+        LengthBatches(texts, {}, batch_size=2, seed=0, aside={"places": [np.ones(1)] * 3})
+
+
+def test_shards_come_whole_in_an_order_of_each_epochs_own_and_one_at_a_time_is_loaded() -> None:
+    from stagedml.ml.train.batching import LengthBatches, ShardBatches
+
+    loaded: list[int] = []
+
+    def load(shard: int) -> LengthBatches:
+        loaded.append(shard)
+        return LengthBatches({"ids": [np.full(4, 10 * shard + row) for row in range(5)]}, {}, batch_size=2, seed=1)
+
+    shards = [(3, functools.partial(load, shard)) for shard in range(6)]
+    batches = ShardBatches(shards, seed=1)
+    assert batches.steps_per_epoch == 18
+    orders = []
+    for epoch in range(3):
+        rows = [int(row[0]) for batch in batches.epoch(epoch) for row in batch["ids"]]
+        assert sorted(rows) == [10 * shard + row for shard in range(6) for row in range(5)]
+        orders.append([rows[place] // 10 for place in range(0, 30, 5)])
+        assert [row // 10 for row in rows] == [shard for shard in orders[-1] for _ in range(5)]
+        assert rows == [int(row[0]) for batch in ShardBatches(shards, seed=1).epoch(epoch) for row in batch["ids"]]
+    assert len(set(map(tuple, orders))) == 3
+    loaded.clear()
+    assert list(ShardBatches(shards[:1], seed=1).epoch(0))
+    assert loaded == [0]

@@ -23,6 +23,7 @@ from stagedml.stages.all import (
     bert_export,
     bert_finetune_glue,
     bert_pretrain,
+    bert_pretrain_tfrecords,
     fetchfolder,
     glue_tfrecords,
     vocabulary,
@@ -34,15 +35,14 @@ from stagedml.types import BertCP, BertExported, BertGlue, Glue, GlueTFR
 
 def all_parts() -> tuple[Glue, BertGlue, GlueTFR, BertCP]:
     text = stories(documents=40)
+    rows = bert_pretrain_tfrecords(corpus=text, vocabulary=vocabulary(corpus=text), dupe_factor=1)
     bert = bert_pretrain(
-        corpus=text,
-        vocabulary=vocabulary(corpus=text),
+        data=rows,
         hidden_size=16,
         layers=1,
         heads=2,
         intermediate_size=32,
         max_position_embeddings=128,
-        random_next_share=0.5,
         initializer_range=0.2,
     )
     corpus = paraphrases(train=150, dev=40, test=10)

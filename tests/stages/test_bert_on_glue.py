@@ -37,6 +37,7 @@ from stagedml.stages.all import (
     all_quickstart_finetune_glue,
     bert_finetune_glue,
     bert_pretrain,
+    bert_pretrain_tfrecords,
     glue_tfrecords,
     vocabulary,
 )
@@ -48,15 +49,14 @@ from stagedml.types import BertGlue
 def all_tiny(seed: int = 0, epochs: int = 1) -> BertGlue:
     """The quickstart, so small that it learns nothing."""
     text = stories(documents=40)
+    rows = bert_pretrain_tfrecords(corpus=text, vocabulary=vocabulary(corpus=text), dupe_factor=1)
     bert = bert_pretrain(
-        corpus=text,
-        vocabulary=vocabulary(corpus=text),
+        data=rows,
         hidden_size=16,
         layers=1,
         heads=2,
         intermediate_size=32,
         max_position_embeddings=128,
-        random_next_share=0.5,
     )
     corpus = paraphrases(train=150, dev=40, test=10)
     glue = glue_mrpc(train_text=corpus.train_text, test_text=corpus.test_text, dev_ids=corpus.dev_ids)

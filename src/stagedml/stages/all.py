@@ -55,6 +55,7 @@ from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, glue_diagnostic
 from stagedml.stages.datasets.mnist import Layout, fetch_mnist, mnist_drawn, mnist_idx, mnist_npz
 from stagedml.stages.datasets.rusentiment import fetch_rusentiment, rusentiment_files, rusentiment_wanted
 from stagedml.stages.datasets.squad import fetch_squad, squad_files
+from stagedml.stages.datasets.wiki import extract_wiki, fetch_wiki, wikistat
 from stagedml.stages.fetch import fetchfolder, fetchlocal, fetchpypi, fetchurl
 from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
@@ -64,8 +65,9 @@ from stagedml.stages.models.glue_settings import glue_settings
 from stagedml.stages.models.mnist import convnn_mnist, lenet_mnist
 from stagedml.stages.models.squad_settings import SQUAD_SETTINGS
 from stagedml.stages.preprocess.glue import glue_tfrecords, glue_unlabelled_tfrecords
+from stagedml.stages.preprocess.pretrain import bert_pretrain_tfrecords
 from stagedml.stages.preprocess.squad import squad_tfrecords
-from stagedml.stages.preprocess.vocabulary import vocabulary
+from stagedml.stages.preprocess.vocabulary import vocabulary, vocabulary_of
 from stagedml.stages.quickstart import quickstart_bert, quickstart_finetune, quickstart_glue, tiny_finetune, tiny_squad
 from stagedml.stages.report import comparison
 from stagedml.store.gc import Policy
@@ -84,12 +86,15 @@ from stagedml.types import (
     GlueUnlabelledTFR,
     LenetMnist,
     Mnist,
+    PretrainTFR,
     Report,
     Squad,
     SquadTFR,
     Text,
     Trained,
     Vocabulary,
+    WikiStat,
+    WikiText,
 )
 
 _P = ParamSpec("_P")
@@ -115,6 +120,7 @@ __all__ = [
     "LenetMnist",
     "Mnist",
     "Policy",
+    "PretrainTFR",
     "RRef",
     "RefPath",
     "Report",
@@ -123,21 +129,29 @@ __all__ = [
     "Text",
     "Trained",
     "Vocabulary",
+    "WikiStat",
+    "WikiText",
+    "all_basebert_pretrain",
     "all_bert_export_glue",
     "all_bert_finetune_glue",
     "all_bert_finetune_squad11",
     "all_bert_finetune_squad20",
     "all_convnn_mnist",
+    "all_enwiki_tfrecords",
+    "all_extractenwiki",
+    "all_extractruwiki",
     "all_fetch_largebert",
     "all_fetch_minilm",
     "all_fetch_multibert",
     "all_fetch_rubert",
     "all_fetchbert",
+    "all_fetchenwiki",
     "all_fetchglue",
     "all_fetchminibert",
     "all_fetchmnist",
     "all_fetcholdbert",
     "all_fetchrusent",
+    "all_fetchruwiki",
     "all_fetchsquad11",
     "all_fetchsquad20",
     "all_glue_tfrecords",
@@ -147,6 +161,7 @@ __all__ = [
     "all_minibert_finetune_glue",
     "all_minibert_finetune_squad11",
     "all_minibert_finetune_squad20",
+    "all_minibert_pretrain",
     "all_minilm_export_glue",
     "all_minilm_finetune_glue",
     "all_minilm_finetune_squad11",
@@ -159,6 +174,7 @@ __all__ = [
     "all_quickstart_pretrain",
     "all_rubert_finetune_rusentiment",
     "all_rusentiment_tfrecords",
+    "all_ruwiki_tfrecords",
     "all_squad11_tfrecords",
     "all_squad20_tfrecords",
     "all_tiny_finetune_glue",
@@ -170,6 +186,7 @@ __all__ = [
     "bert_finetune_squad",
     "bert_predict_glue",
     "bert_pretrain",
+    "bert_pretrain_tfrecords",
     "best",
     "bless",
     "borrow",
@@ -186,8 +203,10 @@ __all__ = [
     "du",
     "every",
     "exactly",
+    "extract_wiki",
     "fetch_glue",
     "fetch_squad",
+    "fetch_wiki",
     "fetchfolder",
     "fetchlocal",
     "fetchpypi",
@@ -238,8 +257,10 @@ __all__ = [
     "tryrealize",
     "using_store",
     "vocabulary",
+    "vocabulary_of",
     "why",
     "why_alive",
+    "wikistat",
 ]
 
 
@@ -420,6 +441,94 @@ def all_minilm_export_glue(
 
 def _export_glue(model: BertGlue, data: GlueTFR, bert: BertCP) -> BertExported:
     return bert_export(model=model, data=data, bert=bert, task=data.task)
+
+
+def all_fetchenwiki(dump: str | os.PathLike[str] | None = None) -> File:
+    """The dump of the English Wikipedia's articles of March 2020, or a local one."""
+    return fetch_wiki("enwiki", dump)
+
+
+def all_fetchruwiki(dump: str | os.PathLike[str] | None = None) -> File:
+    """The dump of the Russian Wikipedia's articles of March 2020, or a local one."""
+    return fetch_wiki("ruwiki", dump)
+
+
+def all_extractenwiki(dump: str | os.PathLike[str] | None = None) -> WikiText:
+    """The sentences of the English Wikipedia.
+
+    Args:
+        dump: a local dump, whole or cut; default that of March 2020 from Wikimedia.
+    """
+    return extract_wiki(dump=all_fetchenwiki(dump), wiki="enwiki")
+
+
+def all_extractruwiki(dump: str | os.PathLike[str] | None = None) -> WikiText:
+    """The sentences of the Russian Wikipedia; `dump` as of `all_extractenwiki`."""
+    return extract_wiki(dump=all_fetchruwiki(dump), wiki="ruwiki")
+
+
+def _wiki_tfrecords(
+    corpus: WikiText, pieces: Vocabulary | None, cased: bool, settings: Mapping[str, Any]
+) -> PretrainTFR:
+    pieces = pieces or vocabulary(corpus=corpus, cased=cased)
+    settings = {"held_out_every": 1000, **settings}
+    return bert_pretrain_tfrecords(corpus=corpus, vocabulary=pieces, cased=pieces.cased, **settings)
+
+
+def all_enwiki_tfrecords(
+    dump: str | os.PathLike[str] | None = None, pieces: Vocabulary | None = None, **settings: Any
+) -> PretrainTFR:
+    """Rows to pre-train on of the English Wikipedia; of every 1,000 articles, the first is held out.
+
+    Args:
+        dump: a local dump, whole or cut; default that of March 2020 from Wikimedia.
+        pieces: the vocabulary; default an uncased one of 30,522 word pieces, learnt from the text. `vocabulary_of`
+            takes over that of a pretrained model.
+        settings: parameters of `bert_pretrain_tfrecords`.
+    """
+    return _wiki_tfrecords(all_extractenwiki(dump), pieces, False, settings)
+
+
+def all_ruwiki_tfrecords(
+    dump: str | os.PathLike[str] | None = None, pieces: Vocabulary | None = None, **settings: Any
+) -> PretrainTFR:
+    """Rows to pre-train on of the Russian Wikipedia; arguments as of `all_enwiki_tfrecords`.
+
+    The vocabulary that is learnt is cased: uncased ones drop accents, and so take the one off each "й".
+    """
+    return _wiki_tfrecords(all_extractruwiki(dump), pieces, True, settings)
+
+
+def _pretrain(
+    shape: Mapping[str, int], data: PretrainTFR | None, start: BertCP | None, settings: Mapping[str, Any]
+) -> BertPretrained:
+    data = data or all_enwiki_tfrecords()
+    settings = {**shape, "max_position_embeddings": 512, "batch_size": 256, "warmup_share": 0.01, **settings}
+    return bert_pretrain(data=data, start=start, cased=data.cased, **settings)
+
+
+def all_basebert_pretrain(
+    data: PretrainTFR | None = None, start: BertCP | None = None, **settings: Any
+) -> BertPretrained:
+    """BERT base (12 layers, hidden size 768), pre-trained on the English Wikipedia for `train_epoches` epochs.
+
+    Args:
+        data: rows to train on; default `all_enwiki_tfrecords()`.
+        start: the model to go on from: one that this function returned, so that there is a chain, one that was fetched,
+            or `pinned(rref, BertCP)`; default none.
+        settings: parameters of `bert_pretrain`; default those of Devlin et al.: batches of 256 rows, rate 1e-4, 1 % of
+            the steps to warm up.
+    """
+    shape = {"hidden_size": 768, "layers": 12, "heads": 12, "intermediate_size": 3072}
+    return _pretrain(shape, data, start, settings)
+
+
+def all_minibert_pretrain(
+    data: PretrainTFR | None = None, start: BertCP | None = None, **settings: Any
+) -> BertPretrained:
+    """BERT mini (4 layers, hidden size 256), pre-trained likewise; arguments as of `all_basebert_pretrain`."""
+    shape = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
+    return _pretrain(shape, data, start, settings)
 
 
 def all_quickstart_export_glue() -> BertExported:

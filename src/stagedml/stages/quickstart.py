@@ -16,6 +16,7 @@ from stagedml.stages.models.bert_glue import bert_finetune_glue
 from stagedml.stages.models.bert_pretrain import bert_pretrain
 from stagedml.stages.models.bert_squad import bert_finetune_squad
 from stagedml.stages.preprocess.glue import glue_tfrecords
+from stagedml.stages.preprocess.pretrain import bert_pretrain_tfrecords
 from stagedml.stages.preprocess.squad import squad_tfrecords
 from stagedml.stages.preprocess.vocabulary import vocabulary
 from stagedml.types import BertGlue, BertPretrained, BertSquad, Glue
@@ -35,9 +36,19 @@ def quickstart_bert() -> BertPretrained:
     as they are rather than hidden, so it must look for those that it sees, too, as the task that follows asks for.
     """
     corpus = stories(documents=9000)
-    return bert_pretrain(
+    data = bert_pretrain_tfrecords(
         corpus=corpus,
         vocabulary=vocabulary(corpus=corpus, size=1000),
+        row_sentences=2,
+        short_share=0.0,
+        random_next_share=0.0,
+        mask_share=0.25,
+        mask_token_share=0.5,
+        random_token_share=0.25,
+        dupe_factor=5,
+    )
+    return bert_pretrain(
+        data=data,
         hidden_size=64,
         layers=3,
         heads=4,
@@ -46,10 +57,6 @@ def quickstart_bert() -> BertPretrained:
         initializer_range=0.1,
         learning_rate=3e-3,
         batch_size=48,
-        epochs=5,
-        mask_share=0.25,
-        mask_token_share=0.5,
-        random_token_share=0.25,
     )
 
 
@@ -63,14 +70,8 @@ def quickstart_finetune() -> BertGlue:
 def tiny_bert() -> BertPretrained:
     """The quickstart's BERT, tiny."""
     corpus = stories(documents=40)
-    return bert_pretrain(
-        corpus=corpus,
-        vocabulary=vocabulary(corpus=corpus),
-        hidden_size=16,
-        layers=1,
-        heads=2,
-        intermediate_size=32,
-    )
+    data = bert_pretrain_tfrecords(corpus=corpus, vocabulary=vocabulary(corpus=corpus), dupe_factor=1)
+    return bert_pretrain(data=data, hidden_size=16, layers=1, heads=2, intermediate_size=32)
 
 
 def tiny_finetune(task_name: str = "MRPC", **settings: Any) -> BertGlue:

@@ -5,7 +5,7 @@ there may be: on short texts that saves more than half of the work.
 
 Rules this module keeps:
 - The batches of an epoch, their rows and their order are a pure function of (data, batch size, seed, epoch).
-- An epoch has each row exactly once. All batches are full, except for one.
+- An epoch has each row exactly once. All batches are full, except for one (of each shard, where there are shards).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -106,6 +106,7 @@ class LengthBatches:
         seed: int,
         batch_tokens: int | None = None,
         length_step: int = LENGTH_STEP,
+        aside: Mapping[str, Sequence[NDArray[Any]]] | None = None,
     ) -> None:
         """Hold rows in memory.
 
@@ -117,8 +118,10 @@ class LengthBatches:
             batch_tokens: a batch has fewer rows where more would make it larger than so many entries of a ragged
                 column, padding counted. Each length then has batches of one size, but for the shortest one.
             length_step: batches are padded to a multiple of it; a large one pads all to one length.
+            aside: ragged columns that are no part of the text, such as places in it: in one row, all of these have
+                another length than it has. Padded with 0, too; of no weight when lengths are compared.
         """
-        self._rows = _Rows(ragged, scalars, length_step)
+        self._rows = _Rows(ragged, scalars, length_step, aside or {})
         self._seed = seed
         self._cuts = _cuts(np.sort(self._rows.padded_lengths), batch_size, batch_tokens)
 
@@ -193,9 +196,10 @@ class SortedBatches:
         *,
         batch_size: int,
         length_step: int = LENGTH_STEP,
+        aside: Mapping[str, Sequence[NDArray[Any]]] | None = None,
     ) -> None:
         """As `LengthBatches`."""
-        self._rows = _Rows(ragged, scalars, length_step)
+        self._rows = _Rows(ragged, scalars, length_step, aside or {})
         self._batch_size = batch_size
         self.order = np.argsort(self._rows.padded_lengths, kind="stable")
 
@@ -210,35 +214,85 @@ class SortedBatches:
             yield self._rows.batch(self.order[start : start + self._batch_size])
 
 
+class ShardBatches:
+    """The rows of several shards, of which one at a time is in memory: shards in another order in each epoch.
+
+    Where a training goes on in the middle of an epoch, the shards before that are read again, to pass over their rows;
+    with hundreds of them, let epochs be shorter than a day.
+    """
+
+    def __init__(self, shards: Sequence[tuple[int, Callable[[], Batches]]], *, seed: int) -> None:
+        """Open nothing yet.
+
+        Args:
+            shards: how many batches each has, and what loads it.
+            seed: of the order of shards.
+        """
+        self._shards = shards
+        self._seed = seed
+        self._loaded: tuple[int, Batches] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return sum(steps for steps, _ in self._shards)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch (from 0)."""
+        for place in epoch_generator(self._seed, number).permutation(len(self._shards)).tolist():
+            if self._loaded is None or self._loaded[0] != place:
+                self._loaded = None  # before the next one, not beside it
+                self._loaded = place, self._shards[place][1]()
+            yield from self._loaded[1].epoch(number)
+
+
 class _Rows:
     """Rows in memory, of which any can be put into one padded batch."""
 
     def __init__(
-        self, ragged: Mapping[str, Sequence[NDArray[Any]]], scalars: Mapping[str, NDArray[Any]], length_step: int
+        self,
+        ragged: Mapping[str, Sequence[NDArray[Any]]],
+        scalars: Mapping[str, NDArray[Any]],
+        length_step: int,
+        aside: Mapping[str, Sequence[NDArray[Any]]],
     ) -> None:
-        lengths = {name: _lengths(rows) for name, rows in ragged.items()}
-        first = next(iter(lengths.values()))
-        if any(not np.array_equal(first, other) for other in lengths.values()):
-            raise ValueError(f"the columns {', '.join(lengths)} differ in the lengths of their rows")
-        if any(len(column) != len(first) for column in scalars.values()):
-            raise ValueError(f"the columns {', '.join(scalars)} have not {len(first)} rows")
-        if not len(first):
+        lengths, aside_lengths = _common_lengths(ragged), _common_lengths(aside) if aside else None
+        if any(len(column) != len(lengths) for column in scalars.values()):
+            raise ValueError(f"the columns {', '.join(scalars)} have not {len(lengths)} rows")
+        if aside_lengths is not None and len(aside_lengths) != len(lengths):
+            raise ValueError(f"the columns {', '.join(aside)} have not {len(lengths)} rows")
+        if not len(lengths):
             raise ValueError("there are no rows to make batches of")
-        self._ragged = ragged
         self._scalars = scalars
-        self.padded_lengths = -(-np.maximum(first, 1) // length_step) * length_step
+        self.padded_lengths = _padded(lengths, length_step)
+        self._ragged = [(ragged, self.padded_lengths)]
+        if aside_lengths is not None:
+            self._ragged.append((aside, _padded(aside_lengths, length_step)))
 
     def __len__(self) -> int:
         return len(self.padded_lengths)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        length = int(self.padded_lengths[rows].max())
         batch: dict[str, NDArray[Any]] = {}
-        for name, column in self._ragged.items():
-            padded = batch[name] = np.zeros((len(rows), length), dtype=np.int32)
-            for place, row in enumerate(rows):
-                padded[place, : len(column[row])] = column[row]
+        for columns, lengths in self._ragged:
+            length = int(lengths[rows].max())
+            for name, column in columns.items():
+                padded = batch[name] = np.zeros((len(rows), length), dtype=np.int32)
+                for place, row in enumerate(rows):
+                    padded[place, : len(column[row])] = column[row]
         return batch | {name: column[rows] for name, column in self._scalars.items()}
+
+
+def _common_lengths(columns: Mapping[str, Sequence[NDArray[Any]]]) -> NDArray[np.int64]:
+    lengths = [_lengths(rows) for rows in columns.values()]
+    if any(not np.array_equal(lengths[0], other) for other in lengths):
+        raise ValueError(f"the columns {', '.join(columns)} differ in the lengths of their rows")
+    return lengths[0]
+
+
+def _padded(lengths: NDArray[np.int64], length_step: int) -> NDArray[np.int64]:
+    padded: NDArray[np.int64] = -(-np.maximum(lengths, 1) // length_step) * length_step
+    return padded
 
 
 def _lengths(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

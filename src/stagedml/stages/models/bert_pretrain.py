@@ -1,19 +1,23 @@
-"""Pre-training a BERT on plain text with masked words. Devlin et al. 2018, BERT, section 3.1."""
+"""Pre-training a BERT with hidden words and next sentences. Devlin et al. 2018, BERT, section 3.1."""
 
 from __future__ import annotations
+
+import json
+from typing import Literal
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.types import BertPretrained, Text, Vocabulary
+from stagedml.errors import UsageError
+from stagedml.types import BertCP, BertPretrained, PretrainTFR
 
 
 @stage(BertPretrained, name="bert-pretrain")
 def bert_pretrain(
     build: Build,
     *,
-    corpus: Text,
-    vocabulary: Vocabulary,
+    data: PretrainTFR,
+    start: BertCP | None = None,
     cased: bool = False,
     hidden_size: int = 128,
     layers: int = 2,
@@ -21,16 +25,15 @@ def bert_pretrain(
     intermediate_size: int = 512,
     max_position_embeddings: int = 128,
     dropout: float = 0.1,
+    initializer_range: float = 0.02,
     learning_rate: float = 1e-4,
     batch_size: int = 32,
-    epochs: int = 1,
+    accumulate: int = 1,
+    train_epoches: int = 1,
     warmup_share: float = 0.1,
-    mask_share: float = 0.15,
-    mask_token_share: float = 0.8,
-    random_token_share: float = 0.1,
-    random_next_share: float = 0.0,
-    initializer_range: float = 0.02,
-    segment_sentences: int = 1,
+    algorithm: Literal["adamw", "lamb"] = "adamw",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    devices: Literal["one", "mirrored"] = "one",
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
     bert_config: RefPath = output("bert_config.json"),
@@ -39,23 +42,39 @@ def bert_pretrain(
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
 ) -> None:
-    """Train a BERT from nothing to name hidden word pieces and, if `random_next_share` is not 0, to tell whether
-    sentences follow each other; see `stagedml.ml.models.bert.pretraining`.
+    """Train a BERT to name hidden word pieces and, if its rows ask for it, to tell whether sentences follow each other.
 
-    Weights begin with a spread of `initializer_range`; a row has `segment_sentences` sentences a segment at most.
+    Without `start`, weights begin at random, with a spread of `initializer_range`. With it, a model of the same shape
+    and vocabulary is trained further: one that was fetched, or the one before in a chain, whose links can be added one
+    by one since each warms up, and lets its rate fall, by itself. `cased` is as that of the rows. After each epoch the
+    held-out rows are measured with. See `stagedml.ml.models.bert.pretraining`.
     """
-    from stagedml.ml.models.bert.pretraining import PretrainSettings, pretrain
+    from stagedml.ml.models.bert.pretraining import PretrainRows, PretrainSettings, Start, pretrain
+    from stagedml.ml.pretrain_records import shard_path
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
 
+    if cased != data.cased:
+        raise UsageError(f"bert_pretrain: cased is {cased}, that of the rows {data.cased}; give cased={data.cased}")
     build.message(f"to watch: tensorboard --logdir {build.log_dir}")
+    begin = None
+    if start is not None:
+        begin = Start(build.path(start.bert_config), build.path(start.bert_vocab), build.path(start.bert_ckpt))
+    counts = json.loads(build.path(data.rows).read_text())["train"]
     pretrain(
-        corpus=build.path(corpus.text),
-        vocab=build.path(vocabulary.vocab),
-        lower_case=not cased,
+        PretrainRows(
+            [(count, shard_path(build.path(data.train), number)) for number, count in enumerate(counts)],
+            build.path(data.valid),
+            build.path(data.vocab),
+        ),
+        start=begin,
         training=TrainSettings(
-            OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share), epochs=epochs
+            OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share, algorithm=algorithm),
+            epochs=train_epoches,
+            accumulate=accumulate,
+            precision=precision,
+            devices=devices,
         ),
         settings=PretrainSettings(
             hidden_size=hidden_size,
@@ -64,13 +83,8 @@ def bert_pretrain(
             intermediate_size=intermediate_size,
             max_position_embeddings=max_position_embeddings,
             dropout=dropout,
-            batch_size=batch_size,
-            mask_share=mask_share,
-            mask_token_share=mask_token_share,
-            random_token_share=random_token_share,
-            random_next_share=random_next_share,
             initializer_range=initializer_range,
-            segment_sentences=segment_sentences,
+            batch_size=batch_size,
         ),
         seed=build.seed,
         output=build.outpath,

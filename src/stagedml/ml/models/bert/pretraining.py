@@ -1,19 +1,18 @@
-"""Pre-training BERT on plain text: hidden words and, if asked for, next sentences. Devlin et al. 2018, BERT, 3.1.
+"""Pre-training BERT: hidden words and, where the rows say so, next sentences. Devlin et al. 2018, BERT, 3.1.
 
-tf-models-official's encoder and pretrainer. A row is a few neighbouring sentences of a document: the first half is
-BERT's first segment, the other half its second. For next sentence prediction, some rows have their second segment from
-another document, and the pooled first position is to tell which. What comes out is a pretrained model like those that
-are fetched (see `checkpoint`), its heads under Google's names for them (`cls/predictions/...`,
-`cls/seq_relationship/...`).
+tf-models-official's encoder and pretrainer, on rows of `stagedml.ml.pretrain_records`. What comes out is a pretrained
+model like those that are fetched (see `checkpoint`), its heads under Google's names for them (`cls/predictions/...`,
+`cls/seq_relationship/...`). A training can begin where any of these ended.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,21 @@ from numpy.typing import NDArray
 
 from stagedml.errors import UsageError
 from stagedml.ml.framework import tf, tf_keras
-from stagedml.ml.models.bert.checkpoint import Arrays, encoder_arrays, write_pretrained
-from stagedml.ml.models.bert.config import BertConfig
+from stagedml.ml.models.bert.checkpoint import (
+    Arrays,
+    CheckpointMismatch,
+    encoder_arrays,
+    load_encoder,
+    read_checkpoint,
+    write_pretrained,
+)
+from stagedml.ml.models.bert.config import BertConfig, read_bert_config
 from stagedml.ml.models.bert.encoder import activation, build_encoder
+from stagedml.ml.pretrain_records import read_pretrain_columns
 from stagedml.ml.progress import Progress, silent
-from stagedml.ml.tokenizers import SPECIAL_TOKENS, BertTokenizer, Encoded
-from stagedml.ml.train.batching import Batch, Batches, LengthBatches, SortedBatches
+from stagedml.ml.ragged import Ragged
+from stagedml.ml.tokenizers import read_vocabulary
+from stagedml.ml.train.batching import Batch, Batches, LengthBatches, ShardBatches, SortedBatches
 from stagedml.ml.train.callbacks import EpochReport
 from stagedml.ml.train.loop import TrainSettings, train
 from stagedml.ml.train.results import METRICS_FILE, PROTOCOL_FILE, write_json
@@ -35,42 +43,37 @@ from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_EVERY = 20
-"""Every so many documents, the first is not trained on, but measured with."""
 
 _EVALUATION_ROWS = 64
+_NEXT_WEIGHTS = "cls/seq_relationship/output_weights"
+
+# What two models with the same weights may differ in.
+_NOT_SHAPE = {"hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"}
 
 
-class TooFewDocuments(UsageError):
-    """A text has no document to train on, or none to measure with."""
+class CannotGoOn(UsageError):
+    """A pretrained model is not one that a training with these rows and settings can begin with."""
 
-    def __init__(self, corpus: str, documents: int) -> None:
-        super().__init__(corpus, documents)
-        self.corpus, self.documents = corpus, documents
+    def __init__(self, config: str, problems: tuple[str, ...]) -> None:
+        super().__init__(config, problems)
+        self.config, self.problems = config, problems
 
     def __str__(self) -> str:
         return (
-            f"{self.corpus}: {self.documents} documents, where 2 are needed at least; write a sentence a line and an "
-            "empty line between documents"
+            f"{self.config} cannot be trained further like this: {'; '.join(self.problems)}; "
+            "give the shape that it has, and rows made with its own vocabulary"
         )
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """The shape of a model, and what it is pre-trained on.
+    """The shape of a model, and how many rows it is shown at once.
 
     Attributes:
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, hidden_act,
         dropout, initializer_range: the model's shape; see `config.BertConfig`. `dropout` is that of attention weights,
         too.
-        segment_sentences: a row has so many sentences in each segment at most; how many is drawn for each row.
         batch_size: rows a batch.
-        mask_share: the share of word pieces to predict, in (0, 1).
-        mask_token_share, random_token_share: of those, the shares that become [MASK] and a random word piece; the rest
-            stays. BERT's are 0.8 and 0.1. With more random ones and more that stay, a model learns sooner to compare
-            what it sees in one place with what it sees in another.
-        random_next_share: the share of rows whose second segment is from another document, in [0, 1); 0 leaves next
-            sentence prediction out. BERT's is 0.5.
         length_step: batches are padded to a multiple of so many word pieces.
     """
 
@@ -82,27 +85,8 @@ class PretrainSettings:
     hidden_act: str = "gelu"
     dropout: float = 0.1
     initializer_range: float = 0.02
-    segment_sentences: int = 1
     batch_size: int = 32
-    mask_share: float = 0.15
-    mask_token_share: float = 0.8
-    random_token_share: float = 0.1
-    random_next_share: float = 0.0
     length_step: int = 8
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not 0 < self.mask_share < 1:
-            problems.append(f"mask_share is {self.mask_share}, outside (0, 1)")
-        fates = (self.mask_token_share, self.random_token_share)
-        if min(fates) < 0 or sum(fates) > 1:
-            problems.append(f"mask_token_share and random_token_share are {fates}: below 0, or above 1 together")
-        if not 0 <= self.random_next_share < 1:
-            problems.append(f"random_next_share is {self.random_next_share}, outside [0, 1)")
-        if self.segment_sentences < 1:
-            problems.append(f"segment_sentences is {self.segment_sentences}, below 1")
-        if problems:
-            raise UsageError("settings of the pre-training: " + "; ".join(problems))
 
     def bert_config(self, vocab_size: int) -> BertConfig:
         """The model's shape, for a vocabulary of that size."""
@@ -120,78 +104,109 @@ class PretrainSettings:
         )
 
 
+@dataclass(frozen=True)
+class PretrainRows:
+    """What `write_pretrain_records` wrote.
+
+    Attributes:
+        shards: of rows to train on: how many rows each has, and where.
+        valid: rows of the documents that are held out.
+        vocab: the vocabulary that they were made with, one word piece a line.
+    """
+
+    shards: Sequence[tuple[int, Path]]
+    valid: Path
+    vocab: Path
+
+
+@dataclass(frozen=True)
+class Start:
+    """A pretrained model to go on from.
+
+    Attributes:
+        bert_config, vocab: its files.
+        ckpt: the prefix of its checkpoint.
+    """
+
+    bert_config: Path
+    vocab: Path
+    ckpt: Path
+
+
 def pretrain(
+    rows: PretrainRows,
     *,
-    corpus: Path,
-    vocab: Path,
-    lower_case: bool,
     training: TrainSettings,
     settings: PretrainSettings,
     seed: int,
     output: Path,
+    start: Start | None = None,
     log_dir: Path | None = None,
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
-    """Pre-train a BERT from nothing, and measure it.
+    """Pre-train a BERT, and measure it.
 
     Writes into `output`: a pretrained model (`bert_config.json`, `vocab.txt`, `bert_model.ckpt.*`); `metrics.json`,
     what is returned; and `protocol.json`, a list of what was done, in order, with what came out. All of them are the
     same, byte for byte, for the same arguments.
 
     Args:
-        corpus: text, UTF-8: a sentence a line, an empty line between documents. Every 20th document, from the first,
-            is held out.
-        vocab: one word piece a line.
-        lower_case: whether the vocabulary is an uncased one.
-        training: how the model is trained; what is hidden differs from epoch to epoch.
-        settings: the model's shape, and what its rows are.
-        seed: of the weights, the order of the data, what is hidden, and the dropout.
+        rows: what it learns from, and is measured with.
+        training: how the model is trained.
+        settings: the model's shape, and how many rows make a batch.
+        seed: of the weights, the order of the data and the dropout.
         output: a folder that exists.
+        start: begin with the weights of this model, those of its heads included where it has them, instead of fresh
+            ones. Its optimizer's state is not kept: the rate warms up again. The order of the data and the dropout then
+            follow from these weights, too, so that no two trainings of a chain repeat each other's.
         log_dir: for TensorBoard; holds clocks and rates.
         progress: told of the training.
         checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
 
     Returns:
-        `train_loss`, mean of the last epoch; for the documents that are held out, after the last epoch, `eval_loss` and
-        `eval_accuracy`, mean over their hidden word pieces, and where next sentences are predicted
+        `train_loss`, mean of the last epoch; for the rows that are held out, after the last epoch, `eval_loss` and
+        `eval_accuracy`, mean over their hidden word pieces, and where next sentences are to be told
         `eval_next_sentence_loss` and `eval_next_sentence_accuracy`, mean over their rows.
 
     Raises:
-        TooFewDocuments: there is nothing to train on, or nothing to measure with.
-        UnusableVocabulary: the vocabulary lacks a special token.
+        CannotGoOn: `start` has another shape or vocabulary.
+        DamagedRecords: the rows are damaged.
         UnusableBertConfig: there is no model of such a shape.
         LossNotFinite: the training diverged.
     """
-    tokenizer = BertTokenizer(vocab, lower_case=lower_case)
-    config = settings.bert_config(tokenizer.vocab_size)
-    train_rows, held_out = read_rows(corpus, tokenizer, settings, seed)
-    masking = Masking(tokenizer, settings)
+    config = settings.bert_config(len(read_vocabulary(rows.vocab)))
+    if start:
+        config = _config_of(start, config, rows.vocab)
+    valid = read_pretrain_columns(rows.valid)
+    if (longest := int(valid["input_ids"].lengths.max())) > config.max_position_embeddings:
+        raise UsageError(
+            f"{rows.valid} has rows of {longest} word pieces, the model {config.max_position_embeddings} positions; "
+            "give max_position_embeddings at least the max_seq_length of the rows"
+        )
     with training.building(seed):
-        model = MaskedLanguageModel(config, next_sentence=settings.random_next_share > 0)
+        model = MaskedLanguageModel(config, next_sentence="next_sentence_labels" in valid)
+    if start:
+        model.load(read_checkpoint(start.ckpt))
+        seed = _seed_after(seed, start.ckpt)
+    measured_with = SortedBatches(**_columns(valid), batch_size=_EVALUATION_ROWS, length_step=settings.length_step)
 
     def after_epoch(report: EpochReport) -> dict[str, float]:
-        measured = model.evaluate(
-            MaskedBatches(
-                SortedBatches(*_columns(held_out), batch_size=_EVALUATION_ROWS, length_step=settings.length_step),
-                masking,
-                seed=seed,
-            )
-        )
+        measured = model.evaluate(measured_with)
         logger.info("epoch %d: %s", report.epoch, measured)
         return measured
 
-    batches = MaskedBatches(
-        LengthBatches(
-            *_columns(train_rows), batch_size=settings.batch_size, seed=seed, length_step=settings.length_step
-        ),
-        masking,
-        seed=seed,
-    )
     trained = train(
         model.model,
         model.loss,
-        batches,
+        ShardBatches(
+            [
+                (-(-count // settings.batch_size), functools.partial(_load, path, settings, seed))
+                for count, path in rows.shards
+                if count
+            ],
+            seed=seed,
+        ),
         training,
         seed=seed,
         weigh=lambda batch: float(batch["weights"].sum()),
@@ -202,8 +217,7 @@ def pretrain(
         checkpoints=checkpoints,
         identity={
             "settings": settings,
-            "lower_case": lower_case,
-            "data": [digest_of(path) for path in (corpus, vocab)],
+            "data": [digest_of(path) for path in (*(path for _, path in rows.shards), rows.valid, rows.vocab)],
         },
     )
 
@@ -211,14 +225,37 @@ def pretrain(
     results: dict[str, float] = {}
     for report in trained.reports:
         protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        protocol.append({"operation": "evaluate", "epoch": report.epoch, "rows": len(held_out), **report.measured})
+        protocol.append(
+            {"operation": "evaluate", "epoch": report.epoch, "rows": len(valid["input_ids"]), **report.measured}
+        )
         results["train_loss"] = report.loss
         results.update({f"eval_{name}": value for name, value in report.measured.items()})
 
-    write_pretrained(output, config, vocab.read_bytes(), model.arrays())
+    write_pretrained(output, config, rows.vocab.read_bytes(), model.arrays())
     write_json(output / METRICS_FILE, results)
     write_json(output / PROTOCOL_FILE, protocol)
     return results
+
+
+def _config_of(start: Start, wanted: BertConfig, vocab: Path) -> BertConfig:
+    """The configuration of a model that goes on from another one: its shape, with the dropout that is wanted."""
+    found = read_bert_config(start.bert_config)
+    problems = [
+        f"its {name} is {was}, not {asdict(wanted)[name]}"
+        for name, was in asdict(found).items()
+        if name not in _NOT_SHAPE and was != asdict(wanted)[name]
+    ]
+    if read_vocabulary(start.vocab) != read_vocabulary(vocab):
+        problems.append("its vocabulary is not that of the rows")
+    if problems:
+        raise CannotGoOn(str(start.bert_config), tuple(problems))
+    return replace(wanted, hidden_act=found.hidden_act)
+
+
+def _seed_after(seed: int, ckpt: Path) -> int:
+    """A seed for what goes on from a checkpoint: another one for each."""
+    (data,) = ckpt.parent.glob(f"{ckpt.name}.data-*")
+    return int(hashlib.sha256(f"{seed} {digest_of(data)}".encode()).hexdigest()[:7], 16)
 
 
 class MaskedLanguageModel:
@@ -243,7 +280,7 @@ class MaskedLanguageModel:
             self.model.next_sentence = self._next_sentence  # so its weights are trained with the rest
         self._infer = tf.function(
             lambda batch: self._sums(batch, training=False),
-            input_signature=[{name: tf.TensorSpec([None] * rank, kind) for name, (rank, kind) in _SIGNATURE.items()}],
+            input_signature=[{name: tf.TensorSpec([None] * rank, tf.int32) for name, rank in _RANKS.items()}],
         )
 
     def loss(self, batch: Batch) -> Any:
@@ -265,19 +302,43 @@ class MaskedLanguageModel:
 
     def arrays(self) -> Arrays:
         """All weights by Google's names."""
+        heads = {name: variable.numpy() for name, variable in self._heads().items()}
+        if _NEXT_WEIGHTS in heads:
+            heads[_NEXT_WEIGHTS] = heads[_NEXT_WEIGHTS].T
+        return encoder_arrays(self.encoder, self.config) | heads
+
+    def load(self, arrays: Arrays) -> None:
+        """Set all weights that are given, as `arrays` gives them: the encoder's, and those of heads if they are there.
+
+        Raises:
+            CheckpointMismatch: they are not those of such a model.
+        """
+        load_encoder(self.encoder, self.config, arrays)
+        given = {name: array.T if name == _NEXT_WEIGHTS else array for name, array in arrays.items()}
+        heads = {name: variable for name, variable in self._heads().items() if name in given}
+        if misfits := tuple(
+            f"{name} has shape {given[name].shape}, not {tuple(variable.shape)}"
+            for name, variable in heads.items()
+            if given[name].shape != variable.shape
+        ):
+            raise CheckpointMismatch((), (), misfits)
+        for name, variable in heads.items():
+            variable.assign(given[name])
+
+    def _heads(self) -> dict[str, Any]:
+        """The variables of the heads by Google's names; those of next sentences' weights lie the other way round."""
         head = self.model.masked_lm
-        dense, norm = head.dense, head.layer_norm
-        arrays = encoder_arrays(self.encoder, self.config) | {
-            "cls/predictions/transform/dense/kernel": dense.kernel.numpy(),
-            "cls/predictions/transform/dense/bias": dense.bias.numpy(),
-            "cls/predictions/transform/LayerNorm/gamma": norm.gamma.numpy(),
-            "cls/predictions/transform/LayerNorm/beta": norm.beta.numpy(),
-            "cls/predictions/output_bias": head.bias.numpy(),
+        variables = {
+            "cls/predictions/transform/dense/kernel": head.dense.kernel,
+            "cls/predictions/transform/dense/bias": head.dense.bias,
+            "cls/predictions/transform/LayerNorm/gamma": head.layer_norm.gamma,
+            "cls/predictions/transform/LayerNorm/beta": head.layer_norm.beta,
+            "cls/predictions/output_bias": head.bias,
         }
         if self._next_sentence is not None:
-            arrays["cls/seq_relationship/output_weights"] = self._next_sentence.kernel.numpy().T
-            arrays["cls/seq_relationship/output_bias"] = self._next_sentence.bias.numpy()
-        return arrays
+            variables[_NEXT_WEIGHTS] = self._next_sentence.kernel
+            variables["cls/seq_relationship/output_bias"] = self._next_sentence.bias
+        return variables
 
     def _sums(self, batch: Batch, *, training: bool) -> dict[str, Any]:
         """Over a batch: the sum of losses, how many are right and how many there are, of word pieces and of rows."""
@@ -290,7 +351,7 @@ class MaskedLanguageModel:
             },
             training=training,
         )
-        weights = batch["weights"]
+        weights = tf.cast(batch["weights"], tf.float32)
         losses, right = _cross_entropy(outputs["mlm_logits"], batch["labels"])
         sums = {
             "loss": tf.reduce_sum(losses * weights),
@@ -317,169 +378,35 @@ def _cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
 
 # -- data ------------------------------------------------------------------------------------------------------------
 
-#: Rank and type of what a batch holds.
-_SIGNATURE = {
-    "input_ids": (2, "int32"),
-    "input_mask": (2, "int32"),
-    "segment_ids": (2, "int32"),
-    "positions": (2, "int32"),
-    "labels": (2, "int32"),
-    "weights": (2, "float32"),
-    "random_next": (1, "int32"),
+#: What a batch holds, all of it int32, and of which rank.
+_RANKS = {
+    "input_ids": 2,
+    "input_mask": 2,
+    "segment_ids": 2,
+    "positions": 2,
+    "labels": 2,
+    "weights": 2,
+    "random_next": 1,
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the model sees at once.
-
-    Attributes:
-        encoded: both segments.
-        random_next: whether the second segment is from another document.
-    """
-
-    encoded: Encoded
-    random_next: bool
+def _load(path: Path, settings: PretrainSettings, seed: int) -> Batches:
+    """A shard's rows, in batches to train on."""
+    columns = _columns(read_pretrain_columns(path))
+    return LengthBatches(**columns, batch_size=settings.batch_size, seed=seed, length_step=settings.length_step)
 
 
-class Masking:
-    """Which word pieces are hidden, and behind what."""
-
-    def __init__(self, tokenizer: BertTokenizer, settings: PretrainSettings) -> None:
-        """Of each row's word pieces, at least one is to be predicted."""
-        self._share = settings.mask_share
-        self._mask_below = settings.mask_token_share
-        self._random_below = settings.mask_token_share + settings.random_token_share
-        self._mask = tokenizer.id_of("[MASK]")
-        special = {tokenizer.id_of(token) for token in SPECIAL_TOKENS}
-        self._special = np.array(sorted(special))
-        self._plain = np.array([number for number in range(tokenizer.vocab_size) if number not in special])
-
-    def apply(self, batch: Batch, generator: np.random.Generator) -> Batch:
-        """Hide word pieces of a batch.
-
-        A chosen piece becomes [MASK], a random one or stays, by the settings' shares (Devlin et al. 2018, 3.1).
-
-        Args:
-            batch: input_ids, input_mask and segment_ids, each (rows, length) int32.
-            generator: the only source of randomness.
-
-        Returns:
-            The batch with other input_ids, and with positions, labels (both int32) and weights (float32), each (rows,
-            the most that are hidden in one row): where pieces were hidden, what they were, and 1; all 0 where a row
-            has fewer.
-        """
-        ids = batch["input_ids"]
-        plain = (batch["input_mask"] == 1) & ~np.isin(ids, self._special)
-        counts = np.minimum(np.maximum(np.rint(plain.sum(axis=1) * self._share), 1), plain.sum(axis=1)).astype(int)
-        order = np.argsort(np.where(plain, generator.random(ids.shape), 2.0), axis=1, kind="stable")
-        positions = order[:, : max(counts.max(), 1)]
-        chosen = np.arange(positions.shape[1]) < counts[:, None]
-        positions = np.where(chosen, positions, 0)
-        true = np.take_along_axis(ids, positions, axis=1)
-        fate = generator.random(positions.shape)
-        others = self._plain[(generator.random(positions.shape) * len(self._plain)).astype(int)]
-        hidden = ids.copy()
-        rows, columns = np.nonzero(chosen)
-        seen = np.where(fate < self._mask_below, self._mask, np.where(fate < self._random_below, others, true))
-        hidden[rows, positions[rows, columns]] = seen[rows, columns]
-        return {
-            **batch,
-            "input_ids": hidden,
-            "positions": positions.astype(np.int32),
-            "labels": np.where(chosen, true, 0).astype(np.int32),
-            "weights": chosen.astype(np.float32),
-        }
-
-
-class MaskedBatches:
-    """Batches in which word pieces are hidden: others in each epoch, the same whenever an epoch is asked for."""
-
-    def __init__(self, batches: Batches, masking: Masking, *, seed: int) -> None:
-        self._batches = batches
-        self._masking = masking
-        self._seed = seed
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many batches an epoch has."""
-        return self._batches.steps_per_epoch
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch (from 0)."""
-        # The third number sets this sequence apart from that of the order of rows.
-        generator = np.random.default_rng((self._seed, number, 1))
-        for batch in self._batches.epoch(number):
-            yield self._masking.apply(batch, generator)
-
-
-def read_rows(
-    corpus: Path, tokenizer: BertTokenizer, settings: PretrainSettings, seed: int
-) -> tuple[list[Row], list[Row]]:
-    """The rows of the documents to train on, and of those that are held out.
-
-    Where next sentences are predicted, a second segment from elsewhere has as many sentences as the one it stands for,
-    and a lone sentence at the end of a document always gets one.
-
-    Raises:
-        TooFewDocuments: either list would be empty.
-    """
-    documents = [tokenizer.batch_ids(sentences) for sentences in _documents(corpus)]
-    if len(documents) < 2:
-        raise TooFewDocuments(str(corpus), len(documents))
-    generator = np.random.default_rng(seed)
-    held_out = documents[::HELD_OUT_EVERY]
-    training = [document for number, document in enumerate(documents) if number % HELD_OUT_EVERY]
-
-    def rows(part: Sequence[Sequence[list[int]]]) -> list[Row]:
-        return [row for number in range(len(part)) for row in _rows(part, number, tokenizer, settings, generator)]
-
-    return rows(training), rows(held_out)
-
-
-def _rows(
-    documents: Sequence[Sequence[list[int]]],
-    number: int,
-    tokenizer: BertTokenizer,
-    settings: PretrainSettings,
-    generator: np.random.Generator,
-) -> Iterator[Row]:
-    """The rows of one of the documents, each a list of sentences, each a list of tokens."""
-    rest = documents[number]
-    while rest:
-        count = 2 * (1 + int(generator.random() * settings.segment_sentences))
-        sentences, rest = rest[:count], rest[count:]
-        half = (len(sentences) + 1) // 2
-        first, second = sentences[:half], sentences[half:]
-        predicts = settings.random_next_share > 0 and len(documents) > 1
-        random_next = predicts and (not second or generator.random() < settings.random_next_share)
-        if random_next:
-            other = documents[(number + 1 + int(generator.random() * (len(documents) - 1))) % len(documents)]
-            start = int(generator.random() * len(other))
-            second = other[start : start + max(len(second), 1)]
-        texts = [list(chain.from_iterable(part)) for part in (first, second)]
-        yield Row(tokenizer.encode(texts[0], texts[1] or None, settings.max_position_embeddings), random_next)
-
-
-def _documents(corpus: Path) -> Iterator[list[str]]:
-    """The documents of a text, each a list of at least one sentence."""
-    document: list[str] = []
-    with corpus.open(encoding="utf-8") as lines:
-        for line in lines:
-            if sentence := line.strip():
-                document.append(sentence)
-            elif document:
-                yield document
-                document = []
-    if document:
-        yield document
-
-
-def _columns(rows: Sequence[Row]) -> tuple[dict[str, Sequence[NDArray[Any]]], dict[str, NDArray[Any]]]:
-    """The ragged and the scalar columns of rows, for `batching`."""
-    ragged: dict[str, Sequence[NDArray[Any]]] = {
-        "input_ids": [np.array(row.encoded.input_ids, dtype=np.int32) for row in rows],
-        "input_mask": [np.ones(len(row.encoded.input_ids), dtype=np.int32) for row in rows],
-        "segment_ids": [np.array(row.encoded.segment_ids, dtype=np.int32) for row in rows],
+def _columns(rows: dict[str, Ragged]) -> dict[str, Any]:
+    """The columns of rows, for `batching`."""
+    ids, positions = rows["input_ids"], rows["masked_lm_positions"]
+    nexts = rows.get("next_sentence_labels")
+    return {
+        "ragged": {"input_ids": ids, "input_mask": _ones_like(ids), "segment_ids": rows["segment_ids"]},
+        "aside": {"positions": positions, "labels": rows["masked_lm_ids"], "weights": _ones_like(positions)},
+        "scalars": {"random_next": np.zeros(len(ids), dtype=np.int32) if nexts is None else nexts.values},
     }
-    return ragged, {"random_next": np.array([row.random_next for row in rows], dtype=np.int32)}
+
+
+def _ones_like(column: Ragged) -> Ragged:
+    ones: NDArray[np.int8] = np.ones(len(column.values), dtype=np.int8)
+    return Ragged(ones, column.offsets)
