@@ -232,8 +232,11 @@ def test_windows_of_other_questions_are_refused(tmp_path: Path, tokenizer: BertT
     write_squad_stories(tmp_path / "squad.json", SQUAD11, articles=2, seed=3)
     articles, _ = read_squad(tmp_path / "squad.json", SQUAD11)
     windows = windows_of(tmp_path, tokenizer, articles[:1])
-    with pytest.raises(UsageError, match="question 3-1-0-0 has no window; tokenize again"):
+    with pytest.raises(UsageError, match="question 3-1-0-0 has no window; tokenize the split again"):
         list(find_answers(articles, windows, *drawn_logits(windows, 1), AnswerSettings()))
+    windows = windows_of(tmp_path, tokenizer, articles)
+    with pytest.raises(UsageError, match=r"\d+ windows are of other questions than these"):
+        list(find_answers(articles[:1], windows, *drawn_logits(windows, 1), AnswerSettings()))
 
 
 def test_answers_of_no_length_are_refused() -> None:

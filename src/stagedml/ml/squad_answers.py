@@ -114,6 +114,9 @@ def find_answers(
         windows: of the questions, those of one next to each other.
         starts, ends: the logits; float32, a row as long as that of the window.
         settings: how to find them.
+
+    Raises:
+        UsageError: the windows are of other questions.
     """
     row = 0
     for index, (passage, question) in enumerate(questions_of(articles)):
@@ -127,12 +130,14 @@ def find_answers(
                 candidates.append(Candidate(text, float(starts[row][start]), float(ends[row][end])))
             row += 1
         if not none:
-            raise UsageError(f"question {question.id} has no window; tokenize again")
+            raise UsageError(f"question {question.id} has no window; tokenize the split again")
         best = sorted(candidates, key=lambda candidate: -candidate.score)[: settings.n_best]
         distinct: dict[str, Candidate] = {}
         for candidate in best:
             distinct.setdefault(candidate.text, candidate)
         yield Answered(question.id, tuple(distinct.values()), min(none, key=lambda candidate: candidate.score))
+    if row < len(windows):
+        raise UsageError(f"{len(windows) - row} windows are of other questions than these; tokenize the split again")
 
 
 def _best_spans(
@@ -142,7 +147,7 @@ def _best_spans(
     ends: NDArray[np.float32],
     settings: AnswerSettings,
 ) -> list[tuple[int, int]]:
-    """The first and the last word piece of the best candidates of a window, in no order."""
+    """The first and the last word piece of each of the best candidates of a window, the best first."""
     begin, stop = int(windows.own_begin[row]), int(windows.own_end[row])
     last = int(windows.first[row]) + len(windows.begins[row])
     length = settings.max_length
