@@ -11,6 +11,7 @@ import pytest
 
 from ml.numpy_convolutions import convolve, quarters
 from ml.toy_training import Interrupted, Told
+from stagedml.errors import UsageError
 from stagedml.ml.drawn_digits import draw_mnist
 from stagedml.ml.mnist import read_splits, write_mnist
 from stagedml.ml.train.results import LossNotFinite
@@ -72,6 +73,12 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(mnist: Path, 
     with pytest.raises(LossNotFinite, match="try a lower learning rate"):
         trained(mnist, tmp_path, Checkpoints(tmp_path / "checkpoints", every_steps=1), learning_rate=1e38)
     assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 0}, {"learning_rate": 0.0}, {"momentum": 1.0}])
+def test_a_setting_out_of_its_range_is_refused(mnist: Path, tmp_path: Path, setting: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be 1 at least, positive, and in"):
+        trained(mnist, tmp_path, **setting)
 
 
 def test_its_weights_compute_in_plain_numpy_what_it_measured(

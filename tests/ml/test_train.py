@@ -72,6 +72,8 @@ def test_shuffled_batches_have_each_row_once_in_an_order_of_seed_and_epoch() -> 
         ShuffledBatches({**columns, "row": np.arange(22)}, batch_size=5, seed=1)
     with pytest.raises(ValueError, match="no rows"):
         ShuffledBatches({"x": np.zeros((0, 2))}, batch_size=5, seed=1)
+    with pytest.raises(UsageError, match="batch_size is 0, below 1"):
+        ShuffledBatches(columns, batch_size=0, seed=1)
 
 
 def test_sorted_batches_know_where_their_rows_come_from() -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stagedml.errors import UsageError
 from stagedml.ml.libraries import importing
 from stagedml.ml.mnist import CLASSES, read_splits
 from stagedml.ml.progress import Progress, silent
@@ -63,7 +64,13 @@ def train_lenet(
         LibraryMissing: PyTorch is not installed.
         NotMnist: the file is another.
         LossNotFinite: the training diverged.
+        UsageError: a setting is out of its range.
     """
+    if epochs < 1 or not learning_rate > 0 or not 0 <= momentum < 1:
+        raise UsageError(
+            f"settings of the training: epochs is {epochs}, learning_rate {learning_rate}, momentum {momentum}; "
+            "they must be 1 at least, positive, and in [0, 1)"
+        )
     splits = read_splits(mnist)
     batches = ShuffledBatches(splits.train.columns, batch_size=batch_size, seed=seed)
     total = epochs * batches.steps_per_epoch

@@ -20,6 +20,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from stagedml.errors import UsageError
+
 Batch = Mapping[str, NDArray[Any]]
 """Named arrays; the first dimension of each is the batch's rows."""
 
@@ -163,7 +165,12 @@ class ShuffledBatches:
             columns: the first dimension of each is the rows.
             batch_size: rows a batch.
             seed: of the order.
+
+        Raises:
+            UsageError: a batch is to have no rows.
         """
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}, below 1")
         self._columns = columns
         self._size = len(next(iter(columns.values())))
         if any(len(column) != self._size for column in columns.values()):
