@@ -118,9 +118,11 @@ class Interruption(Observer):
 
     def __init__(self, at: int) -> None:
         self.at, self.seen = at, 0
+        self.notes: list[str] = []
 
     def progress(self, dref: str, label: str, done: int, total: int | None, unit: str, note: str) -> None:
         self.seen += label == "pretrain"
+        self.notes.append(note)
         if self.seen == self.at:
             raise KeyboardInterrupt
 
@@ -135,15 +137,15 @@ def _step(dump: Path, epochs: int, previous: RRef | None) -> Instantiated[BertPr
 
 @pytest.mark.tensorflow
 def test_an_interrupted_chain_goes_on_to_the_same_references(dump: Path, tmp_path: Path) -> None:
-    step = functools.partial(_step, dump)
+    step, often = functools.partial(_step, dump), {"checkpoint_every_s": 0.0}
     whole = realize_recursive(step, 2)
     steps = json.loads(mklens(whole[1]).protocol.contents)[0]["steps"]
     store_initialize(tmp_path / "root")
     with pytest.raises(KeyboardInterrupt):  # in the second link
-        realize_recursive(step, 2, observer=Interruption(steps + 4), args={"checkpoint_every_s": 0.0})
+        realize_recursive(step, 2, observer=Interruption(steps + 4), args=often)
     again = Interruption(0)
-    assert realize_recursive(step, 2, observer=again) == whole
-    assert again.seen < steps  # it did not begin anew
+    assert realize_recursive(step, 2, observer=again, args=often) == whole
+    assert any(note.startswith("resumed at step ") for note in again.notes)
 
 
 @pytest.mark.tensorflow
