@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,56 @@ def test_another_matcher_for_what_others_declared_is_a_conflict(store: Store) ->
 
     with pytest.raises(MatcherConflict, match=r"Latest\(n=1\) at .* Latest\(n=2\) at "):
         instantiate(both)
+
+
+def test_a_composed_function_with_another_matcher_may_be_called_twice(store: Store) -> None:
+    twice = redefine(redefine(all_count, lambda c: c.update(scale=2)), new_matcher=latest(2))
+
+    def all_twice() -> list[Count]:
+        return [twice(), twice(), all_count()]
+
+    first, second, plain = instantiate(all_twice).result
+    assert first == second != plain
+
+    def all_within() -> list[Count]:
+        return [twice(), redefine(twice, new_matcher=latest(3))()]
+
+    with pytest.raises(MatcherConflict):
+        instantiate(all_within)
+
+
+def test_what_has_another_matcher_may_be_an_input_of_what_gets_it_too(store: Store) -> None:
+    def all_text() -> Text:
+        return make_text()
+
+    def all_counted(source: Text) -> Count:
+        return count_text(source=source)
+
+    text, count = redefine(all_text, new_matcher=latest(2)), redefine(all_counted, new_matcher=latest(2))
+
+    def all_linked() -> list[Count]:
+        return [count(text()), count(text())]
+
+    first, second = instantiate(all_linked).result
+    assert first == second
+
+    def inner_stays(source: Text) -> Count:
+        make_text()
+        return count_text(source=source)
+
+    with pytest.raises(MatcherConflict):
+        instantiate(lambda: redefine(inner_stays, new_matcher=latest(2))(text()))
+
+
+def test_the_original_beside_a_variant_with_another_matcher_is_a_conflict_in_either_order(store: Store) -> None:
+    variant = redefine(all_count, new_matcher=latest(2))
+
+    def all_of(*functions: Callable[[], Count]) -> list[Count]:
+        return [each() for each in functions]
+
+    for order in ([variant, all_count], [all_count, variant]):
+        with pytest.raises(MatcherConflict):
+            instantiate(all_of, *order)
 
 
 def test_original_and_variant_stand_side_by_side(store: Store) -> None:

@@ -86,8 +86,7 @@ def redefine(
     def variant(*args: P.args, **kwargs: P.kwargs) -> R:
         override = Override(new_config, new_matcher)
         if meant is None:
-            earlier = frozenset(declaring(name).declarations)
-            return _redeclared(name, stage(*args, **kwargs), override, earlier)
+            return _composed(name, functools.partial(stage, *args, **kwargs), override)
         with overriding(meant, override):
             result = stage(*args, **kwargs)
         if not override.used:
@@ -95,6 +94,18 @@ def redefine(
         return result
 
     return variant
+
+
+def _composed(name: str, compose: Callable[[], R], override: Override) -> R:
+    """What a function composes, its result changed."""
+    registry = declaring(name)
+    earlier = frozenset(registry.declarations)
+    with registry.rematching(override.new_matcher) as conflicts:
+        result = compose()
+    for dref, conflict in conflicts.items():
+        if dref != result:
+            raise conflict
+    return _redeclared(name, result, override, earlier)
 
 
 def _redeclared(name: str, result: R, override: Override, earlier: Collection[str]) -> R:

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,7 @@ class StageRegistry(Registry):
         self.store = store
         self.declarations: dict[str, Declaration] = {}
         self._fingerprinted: dict[Stage[..., Any], Fingerprinted | None] = {}
+        self._rematching: list[tuple[StageMatcher, dict[str, MatcherConflict]]] = []
         self._staging: Path | None = None
         super().__init__(None)
 
@@ -134,19 +136,42 @@ class StageRegistry(Registry):
         earlier = self.declarations.get(declaration.dref)
         if earlier is not None:
             if earlier.matcher != declaration.matcher:
-                raise MatcherConflict(
+                conflict = MatcherConflict(
                     declaration.dref,
                     repr(earlier.matcher.rule),
                     earlier.caller,
                     repr(declaration.matcher.rule),
                     declaration.caller,
                 )
+                for matcher, conflicts in self._rematching:
+                    if earlier.matcher == matcher:
+                        conflicts[declaration.dref] = conflict
+                        break
+                else:
+                    raise conflict
             earlier.exec_values.update(declaration.exec_values)
             return
         self.declarations[declaration.dref] = declaration
         self.builders[DRef(declaration.dref)] = derivation
         if self._staging is not None:
             self._stage(declaration)
+
+    @contextmanager
+    def rematching(self, matcher: StageMatcher | None) -> Iterator[dict[str, MatcherConflict]]:
+        """For `redefine`, while a function composes what it will give another matcher.
+
+        Called once more, the function declares its result with its own matcher, where the other one is already. Such
+        conflicts are not raised, but handed over, by derivation.
+        """
+        conflicts: dict[str, MatcherConflict] = {}
+        if matcher is None:
+            yield conflicts
+            return
+        self._rematching.append((matcher, conflicts))
+        try:
+            yield conflicts
+        finally:
+            self._rematching.pop()
 
     def withdraw(self, declaration: Declaration) -> Derivation:
         """Take back a declaration, for `redefine`; returns what `declare` needs to put it back."""
