@@ -97,6 +97,7 @@ def test_pairs_of_sentences_get_the_evaluations_probabilities(for_pairs: tuple[P
     np.testing.assert_allclose(answers["logits"], logits, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(for_pairs: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     from stagedml.ml.models.bert.export import write_saved_model
 
@@ -110,6 +111,7 @@ def test_the_same_model_gives_the_same_bytes(for_pairs: tuple[Path, dict[str, An
     assert once == again
 
 
+@pytest.mark.slow
 def test_single_sentences_get_the_evaluations_score(tmp_path: Path) -> None:
     from stagedml.ml.models.bert.export import write_saved_model
 

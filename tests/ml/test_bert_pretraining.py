@@ -94,13 +94,13 @@ def model(rows: PretrainRows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what pre-training wrote."""
     output = tmp_path_factory.mktemp("trained") / "model"
     assert _pretrain(rows, output)[-1] == ("pretrain", 54, 54, "steps")
-    assert list((output.with_suffix(".log") / "pretrain").iterdir())
+    assert {path.name for path in output.with_suffix(".log").iterdir()} == {"pretrain", "valid"}
     return output
 
 
 def test_pretraining_lowers_the_loss_on_documents_that_it_did_not_see(model: Path) -> None:
     protocol = json.loads((model / "protocol.json").read_text())
-    assert [step["operation"] for step in protocol] == ["train", "evaluate"] * 3
+    assert [step["operation"] for step in protocol] == ["train", "evaluate"] * 3 + ["keep"]
     losses = [step["loss"] for step in protocol if step["operation"] == "evaluate"]
     assert losses == sorted(losses, reverse=True)
     # Knowing nothing, each of some 200 word pieces is as good as another: 5.3.

@@ -136,6 +136,7 @@ def test_what_is_measured_follows_from_the_predictions_and_the_threshold_from_va
             assert text == ("" if odds[id] > threshold else texts[0])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(inputs: Path, trained: Path, tmp_path: Path) -> None:
     finetune_toy(inputs, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(trained)

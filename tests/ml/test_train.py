@@ -83,12 +83,27 @@ def test_sorted_batches_know_where_their_rows_come_from() -> None:
     assert np.concatenate([batch["row"] for batch in batches.epoch()]).tolist() == batches.order.tolist()
 
 
+def test_columns_of_different_lengths_are_each_as_long_as_their_own_longest_row_and_the_longer_one_counts() -> None:
+    from stagedml.ml.train.batching import LengthBatches
+
+    generator = np.random.default_rng(0)
+    texts = {name: [generator.integers(1, 9, generator.integers(1, 60)) for _ in range(200)] for name in ("a", "b")}
+    row = {"row": np.arange(200)}
+    seen = []
+    for batch in LengthBatches(texts, row, batch_size=99, batch_tokens=256, seed=0).epoch(0):
+        for name, column in texts.items():
+            assert batch[name].shape[1] == -(-max(len(column[place]) for place in batch["row"]) // 8) * 8
+            for padded, place in zip(batch[name], batch["row"], strict=True):
+                assert padded[padded != 0].tolist() == column[place].tolist()
+        assert len(batch["row"]) == 1 or len(batch["row"]) * max(batch[name].shape[1] for name in texts) <= 256
+        seen += batch["row"].tolist()
+    assert sorted(seen) == list(range(200))
+
+
 def test_columns_that_do_not_fit_together_are_refused() -> None:
     from stagedml.ml.train.batching import LengthBatches
 
-    with pytest.raises(ValueError, match="lengths"):
-        LengthBatches({"a": [np.ones(2)], "b": [np.ones(3)]}, {}, batch_size=1, seed=0)
-    with pytest.raises(ValueError, match="1 rows"):
+    with pytest.raises(ValueError, match="numbers of rows: a has 1, label has 2"):
         LengthBatches({"a": [np.ones(2)]}, {"label": np.ones(2)}, batch_size=1, seed=0)
     with pytest.raises(ValueError, match="no rows"):
         LengthBatches({"a": []}, {}, batch_size=1, seed=0)
@@ -106,6 +121,33 @@ def test_the_learning_rate_rises_and_falls_in_straight_lines() -> None:
     assert {step: learning_rate(settings, step, 100) for step in expected} == pytest.approx(expected)
     flat = OptimizerSettings(learning_rate=1e-3, warmup_share=0, end_learning_rate=1e-3)
     assert learning_rate(flat, 0, 100) == learning_rate(flat, 77, 100) == 1e-3
+
+
+def test_the_learning_rate_falls_by_the_inverse_square_root_as_the_paper_of_the_transformer_says() -> None:
+    from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
+
+    settings = OptimizerSettings((512 * 4000) ** -0.5, warmup_steps=4000, schedule="inverse_sqrt")
+    for step in (1, 1000, 3999, 4000, 4001, 100_000):
+        expected = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)  # Vaswani et al. 2017, (3)
+        assert learning_rate(settings, step, 100_000) == pytest.approx(expected)
+    at_once = OptimizerSettings(1e-3, warmup_steps=0, schedule="inverse_sqrt")
+    assert [learning_rate(at_once, step, 10) for step in (0, 1, 4)] == pytest.approx([1e-3, 1e-3, 5e-4])
+
+
+def test_without_decay_and_with_other_betas_a_step_is_adam_s() -> None:
+    from stagedml.ml.framework import tf
+    from stagedml.ml.train.optimizer import OptimizerSettings, create_optimizer
+
+    settings = OptimizerSettings(1e-2, weight_decay=0.0, betas=(0.8, 0.98), epsilon=1e-9)
+    weight = tf.Variable([2.0, -3.0], name="kernel")
+    optimizer = create_optimizer(settings, tf.Variable(0.01))
+    mean, square, expected = np.zeros(2), np.zeros(2), np.array([2.0, -3.0])
+    for number, gradient in enumerate([[0.5, -1.0], [0.1, 2.0], [-0.3, 0.0]], 1):
+        optimizer.apply_gradients([(tf.constant(gradient), weight)])
+        mean = 0.8 * mean + 0.2 * np.array(gradient)
+        square = 0.98 * square + 0.02 * np.square(gradient)
+        expected -= 0.01 * mean / (1 - 0.8**number) / (np.sqrt(square / (1 - 0.98**number)) + 1e-9)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
 
 
 def test_a_step_is_that_of_adamw_with_clipping_and_spares_biases() -> None:
@@ -153,6 +195,8 @@ def test_impossible_settings_are_refused_all_at_once() -> None:
 
     with pytest.raises(UsageError, match=r"learning_rate is -1.*warmup_share is 2.*weight_decay is -0\.1"):
         OptimizerSettings(learning_rate=-1, warmup_share=2, weight_decay=-0.1)
+    with pytest.raises(UsageError, match=r"warmup_steps is -1, .*betas are .*schedule is 'cosine', none of"):
+        OptimizerSettings(1, warmup_steps=-1, betas=(0.9, 1.0), schedule="cosine")  # type: ignore[arg-type]
 
 
 # -- the loop --------------------------------------------------------------------------------------------------------
@@ -428,22 +472,6 @@ def test_precision_is_put_back_and_unknown_ones_refused() -> None:
         pass
 
 
-def test_columns_aside_are_padded_to_lengths_of_their_own() -> None:
-    from stagedml.ml.train.batching import LengthBatches
-
-    texts = {"ids": [np.full(length, length) for length in (3, 20, 5, 18)]}
-    aside = {"places": [np.arange(1, count + 1) for count in (1, 9, 2, 8)]}
-    batches = LengthBatches(texts, {}, batch_size=2, seed=0, length_step=8, aside=aside)
-    shapes = {(batch["ids"].shape, batch["places"].shape) for batch in batches.epoch(0)}
-    assert shapes == {((2, 8), (2, 8)), ((2, 24), (2, 16))}
-    for batch in batches.epoch(0):
-        for ids, places in zip(batch["ids"], batch["places"], strict=True):
-            count = {3: 1, 20: 9, 5: 2, 18: 8}[int(ids[0])]
-            assert places.tolist() == [*range(1, count + 1), *[0] * (len(places) - count)]
-    with pytest.raises(ValueError, match="places have not 4 rows"):
-        LengthBatches(texts, {}, batch_size=2, seed=0, aside={"places": [np.ones(1)] * 3})
-
-
 def test_shards_come_whole_in_an_order_of_each_epochs_own_and_one_at_a_time_is_loaded() -> None:
     from stagedml.ml.train.batching import LengthBatches, ShardBatches
 
@@ -467,3 +495,14 @@ def test_shards_come_whole_in_an_order_of_each_epochs_own_and_one_at_a_time_is_l
     loaded.clear()
     assert list(ShardBatches(shards[:1], seed=1).epoch(0))
     assert loaded == [0]
+
+
+def test_batches_without_rows_are_refused_in_the_settings_of_each_recipe() -> None:
+    from stagedml.ml.models.bert.finetuning import FinetuneSettings
+    from stagedml.ml.models.bert.pretraining import PretrainSettings
+
+    for settings in (FinetuneSettings, PretrainSettings):
+        with pytest.raises(UsageError, match="batch_size is 0, below 1"):
+            settings(batch_size=0)
+    with pytest.raises(UsageError, match="batch_tokens is 0, below 1"):
+        FinetuneSettings(batch_tokens=0)

@@ -392,7 +392,13 @@ def mirrored(*, sizes: tuple[int, ...] = SIZES, **options: Any) -> tuple[NDArray
     return np.array(values), losses
 
 
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "average_decay": 0.9}], ids=["plain", "more"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="plain", marks=pytest.mark.slow),
+        pytest.param({"accumulate": 2, "average_decay": 0.9}, id="more"),
+    ],
+)
 def test_two_devices_train_as_one(options: Mapping[str, Any]) -> None:
     values, losses = mirrored(dropout=0.0, **options)
     model, trained = run(data=Points(sizes=SIZES), dropout=0.0, **options)

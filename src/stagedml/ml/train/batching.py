@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -108,22 +108,20 @@ class LengthBatches:
         seed: int,
         batch_tokens: int | None = None,
         length_step: int = LENGTH_STEP,
-        aside: Mapping[str, Sequence[NDArray[Any]]] | None = None,
     ) -> None:
         """Hold rows in memory.
 
         Args:
-            ragged: columns with one array a row; in one row all of them have the same length. Padded with 0.
+            ragged: columns with one array a row, padded with 0. A row is as long as the longest of its arrays; of a
+                batch, each column is as long as the longest of its own.
             scalars: columns with one number a row, (rows,).
             batch_size: rows a batch.
             seed: of the order.
             batch_tokens: a batch has fewer rows where more would make it larger than so many entries of a ragged
                 column, padding counted. Each length then has batches of one size, but for the shortest one.
             length_step: batches are padded to a multiple of it; a large one pads all to one length.
-            aside: ragged columns that are no part of the text, such as places in it: in one row, all of these have
-                another length than it has. Padded with 0, too; of no weight when lengths are compared.
         """
-        self._rows = _Rows(ragged, scalars, length_step, aside or {})
+        self._rows = _Rows(ragged, scalars, length_step)
         self._seed = seed
         self._cuts = _cuts(np.sort(self._rows.padded_lengths), batch_size, batch_tokens)
 
@@ -203,10 +201,9 @@ class SortedBatches:
         *,
         batch_size: int,
         length_step: int = LENGTH_STEP,
-        aside: Mapping[str, Sequence[NDArray[Any]]] | None = None,
     ) -> None:
         """As `LengthBatches`."""
-        self._rows = _Rows(ragged, scalars, length_step, aside or {})
+        self._rows = _Rows(ragged, scalars, length_step)
         self._batch_size = batch_size
         self.order = np.argsort(self._rows.padded_lengths, kind="stable")
 
@@ -257,49 +254,33 @@ class _Rows:
     """Rows in memory, of which any can be put into one padded batch."""
 
     def __init__(
-        self,
-        ragged: Mapping[str, Sequence[NDArray[Any]]],
-        scalars: Mapping[str, NDArray[Any]],
-        length_step: int,
-        aside: Mapping[str, Sequence[NDArray[Any]]],
+        self, ragged: Mapping[str, Sequence[NDArray[Any]]], scalars: Mapping[str, NDArray[Any]], length_step: int
     ) -> None:
-        lengths, aside_lengths = _common_lengths(ragged), _common_lengths(aside) if aside else None
-        if any(len(column) != len(lengths) for column in scalars.values()):
-            raise ValueError(f"the columns {', '.join(scalars)} have not {len(lengths)} rows")
-        if aside_lengths is not None and len(aside_lengths) != len(lengths):
-            raise ValueError(f"the columns {', '.join(aside)} have not {len(lengths)} rows")
-        if not len(lengths):
+        lengths = {
+            name: -(-np.maximum(_lengths(rows), 1) // length_step) * length_step for name, rows in ragged.items()
+        }
+        columns: dict[str, Sized] = {**ragged, **scalars}
+        counts = {name: len(column) for name, column in columns.items()}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise ValueError(f"the columns differ in their numbers of rows: {told}")
+        if not next(iter(counts.values())):
             raise ValueError("there are no rows to make batches of")
+        self._ragged = ragged
         self._scalars = scalars
-        self.padded_lengths = _padded(lengths, length_step)
-        self._ragged = [(ragged, self.padded_lengths)]
-        if aside_lengths is not None:
-            self._ragged.append((aside, _padded(aside_lengths, length_step)))
+        self._lengths = lengths
+        self.padded_lengths = np.max(list(lengths.values()), axis=0)
 
     def __len__(self) -> int:
         return len(self.padded_lengths)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         batch: dict[str, NDArray[Any]] = {}
-        for columns, lengths in self._ragged:
-            length = int(lengths[rows].max())
-            for name, column in columns.items():
-                padded = batch[name] = np.zeros((len(rows), length), dtype=np.int32)
-                for place, row in enumerate(rows):
-                    padded[place, : len(column[row])] = column[row]
+        for name, column in self._ragged.items():
+            padded = batch[name] = np.zeros((len(rows), self._lengths[name][rows].max()), dtype=np.int32)
+            for place, row in enumerate(rows):
+                padded[place, : len(column[row])] = column[row]
         return batch | {name: column[rows] for name, column in self._scalars.items()}
-
-
-def _common_lengths(columns: Mapping[str, Sequence[NDArray[Any]]]) -> NDArray[np.int64]:
-    lengths = [_lengths(rows) for rows in columns.values()]
-    if any(not np.array_equal(lengths[0], other) for other in lengths):
-        raise ValueError(f"the columns {', '.join(columns)} differ in the lengths of their rows")
-    return lengths[0]
-
-
-def _padded(lengths: NDArray[np.int64], length_step: int) -> NDArray[np.int64]:
-    padded: NDArray[np.int64] = -(-np.maximum(lengths, 1) // length_step) * length_step
-    return padded
 
 
 def _lengths(rows: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

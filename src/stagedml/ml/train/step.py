@@ -87,7 +87,10 @@ class Step:
             inner = self.optimizer.inner_optimizer if self._scales else self.optimizer
             inner._create_all_weights(self._weights)
         fix_dropout(model, seed, self._piece)
-        options: dict[str, Any] = {"jit_compile": True} if compilation == "xla" else {}
+        # No model here branches on tensors; to have TensorFlow look for it costs seconds.
+        options: dict[str, Any] = {"autograph": False}
+        if compilation == "xla":
+            options["jit_compile"] = True
         if compilation == "open":
             batch = {name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in example.items()}
             options["input_signature"] = [[batch] * self._replicas, tf.TensorSpec([self._replicas], tf.float32)]

@@ -27,20 +27,27 @@ def build_encoder(
     from official.nlp.modeling.networks import BertEncoderV2
 
     encoder = BertEncoderV2(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        max_sequence_length=config.max_position_embeddings,
-        type_vocab_size=config.type_vocab_size,
-        inner_dim=config.intermediate_size,
-        inner_activation=activation(config.hidden_act),
+        **encoder_shape(config),
         output_dropout=config.hidden_dropout_prob if hidden_dropout is None else hidden_dropout,
         attention_dropout=config.attention_probs_dropout_prob if attention_dropout is None else attention_dropout,
         initializer=tf_keras.initializers.TruncatedNormal(stddev=config.initializer_range),
     )
     encoder(encoder.inputs)
     return encoder
+
+
+def encoder_shape(config: BertConfig) -> dict[str, Any]:
+    """What tf-models-official's encoders are told of a model's shape."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "max_sequence_length": config.max_position_embeddings,
+        "type_vocab_size": config.type_vocab_size,
+        "inner_dim": config.intermediate_size,
+        "inner_activation": activation(config.hidden_act),
+    }
 
 
 def activation(name: str) -> Any:

@@ -22,7 +22,7 @@ from stagedml.ml.framework import tf
 from stagedml.ml.models.bert.checkpoint import check_encoder_arrays, load_encoder
 from stagedml.ml.models.bert.classifier import load_classifier
 from stagedml.ml.models.bert.config import BertConfig, read_bert_config
-from stagedml.ml.models.bert.encoder import activation
+from stagedml.ml.models.bert.encoder import encoder_shape
 from stagedml.ml.models.bert.graph_tokenizer import GraphTokenizer, check_max_length
 from stagedml.ml.tokenizers import BertTokenizer
 
@@ -71,16 +71,7 @@ def write_object_checkpoint(prefix: Path, config: BertConfig, arrays: Mapping[st
     from official.nlp.modeling.networks import BertEncoder
 
     check_encoder_arrays(config, arrays)
-    encoder = BertEncoder(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        max_sequence_length=config.max_position_embeddings,
-        type_vocab_size=config.type_vocab_size,
-        inner_dim=config.intermediate_size,
-        inner_activation=activation(config.hidden_act),
-    )
+    encoder = BertEncoder(**encoder_shape(config))
     load_encoder(encoder, config, arrays)
     model = encoder
     if "output_bias" in arrays:

@@ -75,6 +75,12 @@ class FinetuneSettings:
     length_step: int = LENGTH_STEP
     callbacks: tuple[Callback, ...] = ()
 
+    def __post_init__(self) -> None:
+        counts = {"batch_size": self.batch_size, "batch_tokens": self.batch_tokens, "length_step": self.length_step}
+        below = {name: value for name, value in counts.items() if value is not None and value < 1}
+        if problems := [f"{name} is {value}, below 1" for name, value in below.items()]:
+            raise UsageError("; ".join(problems))
+
 
 def watching(
     metrics: Sequence[str], keep_best: str | None, patience: int | None, plateau_factor: float | None

@@ -38,7 +38,7 @@ from stagedml.ml.tokenizers import read_vocabulary
 from stagedml.ml.train.batching import Batch, Batches, LengthBatches, ShardBatches, SortedBatches
 from stagedml.ml.train.callbacks import EpochReport
 from stagedml.ml.train.loop import TrainSettings, train
-from stagedml.ml.train.results import METRICS_FILE, PROTOCOL_FILE, write_json
+from stagedml.ml.train.results import log_scalars, write_results
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,10 @@ class PretrainSettings:
     initializer_range: float = 0.02
     batch_size: int = 32
     length_step: int = 8
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size}, below 1")
 
     def bert_config(self, vocab_size: int) -> BertConfig:
         """The model's shape, for a vocabulary of that size."""
@@ -193,6 +197,7 @@ def pretrain(
 
     def after_epoch(report: EpochReport) -> dict[str, float]:
         measured = model.evaluate(measured_with)
+        log_scalars(log_dir, "valid", report.epoch, measured)
         logger.info("epoch %d: %s", report.epoch, measured)
         return measured
 
@@ -221,20 +226,8 @@ def pretrain(
         },
     )
 
-    protocol: list[dict[str, object]] = []
-    results: dict[str, float] = {}
-    for report in trained.reports:
-        protocol.append({"operation": "train", "epoch": report.epoch, "steps": report.steps, "loss": report.loss})
-        protocol.append(
-            {"operation": "evaluate", "epoch": report.epoch, "rows": len(valid["input_ids"]), **report.measured}
-        )
-        results["train_loss"] = report.loss
-        results.update({f"eval_{name}": value for name, value in report.measured.items()})
-
     write_pretrained(output, config, rows.vocab.read_bytes(), model.arrays())
-    write_json(output / METRICS_FILE, results)
-    write_json(output / PROTOCOL_FILE, protocol)
-    return results
+    return write_results(output, trained.reports, trained.epoch, valid_rows=len(valid["input_ids"]), others={})
 
 
 def _config_of(start: Start, wanted: BertConfig, vocab: Path) -> BertConfig:
@@ -401,8 +394,14 @@ def _columns(rows: dict[str, Ragged]) -> dict[str, Any]:
     ids, positions = rows["input_ids"], rows["masked_lm_positions"]
     nexts = rows.get("next_sentence_labels")
     return {
-        "ragged": {"input_ids": ids, "input_mask": _ones_like(ids), "segment_ids": rows["segment_ids"]},
-        "aside": {"positions": positions, "labels": rows["masked_lm_ids"], "weights": _ones_like(positions)},
+        "ragged": {
+            "input_ids": ids,
+            "input_mask": _ones_like(ids),
+            "segment_ids": rows["segment_ids"],
+            "positions": positions,
+            "labels": rows["masked_lm_ids"],
+            "weights": _ones_like(positions),
+        },
         "scalars": {"random_next": np.zeros(len(ids), dtype=np.int32) if nexts is None else nexts.values},
     }
 
