@@ -149,6 +149,41 @@ class GluePredictions(Artifact):
     submission: RefPath  # a folder with files as GLUE's leaderboard takes them: MRPC.tsv, ...
 
 
+class ParallelText(Artifact):
+    """The same text in two languages, a sentence a line."""
+
+    languages: str  # "de-en"
+    folder: RefPath  # <split>.<language> of train, valid and perhaps test
+
+
+class SubwordModel(Artifact):
+    """Subwords to write texts with."""
+
+    model: RefPath  # of SentencePiece; see stagedml.ml.subwords
+
+
+class TranslationTFR(Artifact):
+    """Pairs of texts as ids of subwords; see `stagedml.ml.translation_records`."""
+
+    source: str  # a language
+    target: str  # another
+    records: RefPath  # a folder: <split>.tfrecord of train, valid and perhaps test
+    references: RefPath  # a folder: <split>.txt of valid and test, what translations are compared with
+    subwords: RefPath  # of SentencePiece
+
+
+class Transformer(Trained):
+    """A Transformer that was trained to translate; `stagedml.ml.models.transformer.translator.load_translator` loads
+    its folder. Its metrics have eval_bleu, and test_bleu where there is a test split."""
+
+    source: str
+    target: str
+    shape: RefPath  # model.json
+    subwords: RefPath
+    checkpoint: RefPath  # prefix of a TensorFlow checkpoint
+    translations: RefPath  # a folder: <split>.txt, a translation a line
+
+
 class Report(Artifact):
     """Trained models compared."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -13,6 +14,7 @@ from stagedml import Build, RefPath, UsageError, output, realize, rref2path, sta
 from stagedml.authoring.lens import mklens
 from stagedml.engine.catalogue import declared, knows_stage, stage_named
 from stagedml.inspection.stages import stage as described
+from stagedml.inspection.stages import stages
 from stagedml.store.objects import Store
 from stagedml.testing import toys
 
@@ -249,3 +251,18 @@ def test_settings_that_are_handed_on_are_no_parameter_of_their_own() -> None:
     setattr(sys.modules[CATALOGUE], "all_handed_on", all_handed_on)  # noqa: B010
     assert [parameter.name for parameter in described("all_handed_on", CATALOGUE).parameters] == ["seed"]
     assert target("handed_on", "constant=true").constant.val is True
+
+
+def test_each_stage_of_the_catalogue_tells_what_it_does_and_each_family_its_paper() -> None:
+    for view in stages("stagedml.stages.all"):
+        assert view.text, view.name
+        assert view.artifact, view.name
+        assert view.family, view.name
+        if view.name.startswith("all_") and "quickstart" not in view.name:
+            assert re.search(r"\b(19|20)\d\d\b", view.family), view.name
+
+
+@pytest.mark.parametrize("text", ["None", "null"])
+def test_none_is_written_as_in_python_or_in_json(store: Store, text: str) -> None:
+    found = declared("dryrun_transformer", [f"average_decay={text}"], "stagedml.stages.all")
+    assert mklens(found).average_decay.optval is None

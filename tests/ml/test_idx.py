@@ -34,7 +34,7 @@ def test_an_array_is_read_whatever_the_file_is_called(
 
 
 BAD = {
-    "nothing": (b"", "begins with , not 00 00 08 03"),
+    "nothing": (b"", "it is empty, not 00 00 08 03"),
     "other numbers": (idx(IMAGES).replace(b"\0\0\x08", b"\0\0\x0d", 1), "begins with 00 00 0d 03, not 00 00 08 03"),
     "other axes": (idx(LABELS), "begins with 00 00 08 01, not 00 00 08 03"),
     "an image": (b"\x89PNG\r\n\x1a\n", "begins with 89 50 4e 47"),

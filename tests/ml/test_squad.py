@@ -62,6 +62,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no answers": (lambda question: question.pop("answers"), "it has no 'answers'"),
     "answers is no list": (lambda question: question.update(answers={}), "its 'answers' is not a list"),
     "none": (lambda question: question.update(answers=[]), "it has no answer, and is not called impossible"),
+    "of 2.0": (
+        lambda question: question.update(answers=[], is_impossible=True),
+        "it has no answer, as in SQuAD 2.0 alone; is the file of that version?",
+    ),
     "an answer is a text": (lambda question: question.update(answers=["x"]), "it is no object"),
     "moved": (
         lambda question: question["answers"][0].update(answer_start=1),

@@ -192,10 +192,10 @@ def test_watching_needs_a_metric_of_the_task(tmp_path: Path) -> None:
     ("name", "folder", "rows"),
     [
         ("MRPC", "MRPC", {"train": 3668, "test": 408, "unlabelled": 1725}),
-        ("CoLA", "CoLA", {"train": 8551, "test": 1043, "unlabelled": 1063}),
+        pytest.param("CoLA", "CoLA", {"train": 8551, "test": 1043, "unlabelled": 1063}, marks=pytest.mark.slow),
         ("STS-B", "STS-B", {"train": 5749, "test": 1500, "unlabelled": 1379}),
         ("WNLI", "WNLI", {"train": 635, "test": 71, "unlabelled": 146}),
-        ("QQP", "QQP-sample", {"train": 3000, "test": 500}),
+        pytest.param("QQP", "QQP-sample", {"train": 3000, "test": 500}, marks=pytest.mark.slow),
     ],
 )
 def test_the_real_files_go_to_metrics(

@@ -29,15 +29,15 @@ from stagedml.stages.all import (
     all_minibert_finetune_squad20,
     all_minilm_finetune_squad11,
     all_squad20_tfrecords,
-    all_tiny_finetune_squad11,
-    all_tiny_finetune_squad20,
     bert_finetune_squad,
+    dryrun_finetune_squad11,
+    dryrun_finetune_squad20,
     squad_tfrecords,
 )
 from stagedml.stages.datasets.squad import NoSquadFolder
 from stagedml.stages.models.squad_settings import SQUAD_SETTINGS
 
-TINY = {"squad11": all_tiny_finetune_squad11, "squad20": all_tiny_finetune_squad20}
+TINY = {"squad11": dryrun_finetune_squad11, "squad20": dryrun_finetune_squad20}
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,9 @@ def _lines(view: StageView) -> Iterator[str]:
     if view.text:
         yield ""
         yield from textwrap.indent(view.text, "  ").splitlines()
+    if view.family:
+        yield ""
+        yield from textwrap.indent(view.family, "  ").splitlines()
     if view.parameters:
         yield ""
         yield from table(("PARAMETER", "TYPE", "DEFAULT", ""), list(map(_row, view.parameters)))

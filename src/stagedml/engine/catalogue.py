@@ -392,6 +392,8 @@ def _typed(text: str, annotation: Any) -> Any:
     """A value as a parameter of that type takes it: `3` is text for one that takes texts and no numbers."""
     value = _value(text)
     kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if text == "None" and types.NoneType in kinds and str not in kinds:
+        return None
     return text if str in kinds and type(value) not in kinds else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class StageView:
         artifact: the type of what it makes, as it is written.
         summary: the first paragraph of its docstring.
         text: all of its docstring.
+        family: the docstring of its module, which names papers and sources of data.
         parameters: in order.
         where: file and line.
     """
@@ -51,6 +53,7 @@ class StageView:
     artifact: str
     summary: str
     text: str
+    family: str
     parameters: tuple[ParameterView, ...]
     where: str
 
@@ -70,7 +73,8 @@ def stage(text: str, catalogue: str) -> StageView:
 def _view(name: str, function: Callable[..., Any]) -> StageView:
     text = inspect.cleandoc(function.__doc__ or "")
     is_stage = isinstance(function, Stage)
-    code = inspect.unwrap(function.builder if isinstance(function, Stage) else function).__code__
+    plain = inspect.unwrap(function.builder if isinstance(function, Stage) else function)
+    code = plain.__code__
     returned = _hints(function).get("return", "")
     return StageView(
         name=name,
@@ -78,6 +82,7 @@ def _view(name: str, function: Callable[..., Any]) -> StageView:
         artifact=function.artifact.__name__ if isinstance(function, Stage) else _written(returned),
         summary=" ".join(text.partition("\n\n")[0].split()),
         text=text,
+        family=inspect.cleandoc(getattr(sys.modules.get(plain.__module__), "__doc__", None) or ""),
         parameters=tuple(_stage_parameters(function) if isinstance(function, Stage) else _parameters(function)),
         where=f"{code.co_filename}:{code.co_firstlineno}",
     )

@@ -52,7 +52,8 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
             header = file.read(4 + 4 * axes)
             magic = bytes((0, 0, _UNSIGNED_BYTES, axes))
             if header[:4] != magic or len(header) != 4 + 4 * axes:
-                raise UnreadableIdx(str(path), f"it begins with {header[:4].hex(' ')}, not {magic.hex(' ')}")
+                found = f"it begins with {header[:4].hex(' ')}" if header else "it is empty"
+                raise UnreadableIdx(str(path), f"{found}, not {magic.hex(' ')}")
             shape = struct.unpack(f">{axes}I", header[4:])
             size = math.prod(shape)
             data = bytearray()

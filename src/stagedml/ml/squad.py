@@ -231,7 +231,12 @@ class _Reader:
         if impossible and answers:
             raise _Malformed("it is called impossible, and has answers")
         if not impossible and not answers:
-            raise _Malformed("it has no answer, and is not called impossible")
+            other = isinstance(entry, dict) and entry.get("is_impossible") is True
+            raise _Malformed(
+                "it has no answer, as in SQuAD 2.0 alone; is the file of that version?"
+                if other
+                else "it has no answer, and is not called impossible"
+            )
         self._ids.add(id)
         return Question(id, text, answers)
 

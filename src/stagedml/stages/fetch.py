@@ -26,6 +26,9 @@ from stagedml.remotes.wheel import fetch_wheel
 from stagedml.store.hashing import content_digest, hash_file, scan
 from stagedml.types import File, Folder
 
+#: A path on this machine.
+Local = str | os.PathLike[str]
+
 
 class LocalFileChanged(UsageError):
     """A local file or folder is not what it was when its stage was declared."""

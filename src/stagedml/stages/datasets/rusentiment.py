@@ -5,7 +5,6 @@ Rogers et al. 2018, RuSentiment: An Enriched Sentiment Analysis Dataset for Soci
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import BuildError, UsageError
 from stagedml.ml.rusentiment import PUBLISHED, RUSENTIMENT, find_rusentiment
+from stagedml.remotes.checksum import Checksum
 from stagedml.settings import VARIABLES, read_settings
 from stagedml.stages.fetch import fetchfolder, fetchlocal
 from stagedml.types import Folder, Glue
@@ -81,7 +81,7 @@ def fetch_rusentiment(file: str | os.PathLike[str] | None = None, folder: str | 
         return rusentiment_files(source=fetchfolder(folder))
     if file is not None:
         source = fetchlocal(file, unpack=True)
-        return rusentiment_files(source=source, sha256=hashlib.sha256(Path(file).read_bytes()).hexdigest())
+        return rusentiment_files(source=source, sha256=Checksum.given(sha256=_ARCHIVE_SHA256).of(Path(file)).digits)
     named = read_settings().rusentiment
     if not named:
         return rusentiment_files(source=rusentiment_wanted())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
-from stagedml.types import Glue, ParaphraseCorpus, Squad, Text
+from stagedml.types import Glue, ParallelText, ParaphraseCorpus, Squad, Text
 
 
 @stage(Text, name="stories")
@@ -44,6 +44,22 @@ def glue_stories(
 
     build.path(folder).mkdir()
     write_glue(build.path(folder), task_named(task), train=train, dev=dev, seed=build.seed)
+
+
+@stage(ParallelText, name="parallel-stories")
+def parallel_stories(
+    build: Build,
+    *,
+    sizes: dict[str, int],
+    languages: str = "en-ne",
+    seed: int = 0,
+    folder: RefPath = output("text"),
+) -> None:
+    """Sentences and their translations, in "en-ne" or "nl-cm"; see `stagedml.ml.parallel_stories`."""
+    from stagedml.ml.parallel_stories import write_parallel_stories
+
+    build.path(folder).mkdir()
+    write_parallel_stories(build.path(folder), languages, sizes, seed=build.seed)
 
 
 @stage(Squad, name="{task}")

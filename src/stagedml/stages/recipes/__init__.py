@@ -1,0 +1,1 @@
+"""What the catalogue composes of stages, a module a family."""
