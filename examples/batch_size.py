@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from stagedml.cli.experiment import Finetune, run_experiment
+from stagedml.cli.experiment import Trains, run_experiment
 from stagedml.stages.all import *
 
 
 def all_batch_size(
-    finetune: Finetune = all_minibert_finetune_glue,
+    finetune: Trains = all_minibert_finetune_glue,
     batch_sizes: Sequence[int] = (8, 16, 32),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Report:
@@ -33,4 +33,4 @@ def all_batch_size(
 
 
 if __name__ == "__main__":
-    run_experiment(all_batch_size, all_minibert_finetune_glue, __doc__)
+    run_experiment(all_batch_size, all_minibert_finetune_glue, dryrun_finetune_glue, __doc__)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stagedml.cli.experiment import Finetune, run_experiment
+from stagedml.cli.experiment import Trains, run_experiment
 from stagedml.ml.glue import glue_task
 from stagedml.stages.all import *
 
 
-def all_glue_mini(
-    finetune: Finetune = all_minibert_finetune_glue, tasks: Sequence[str] = tuple(glue_tasks())
-) -> Report:
+def all_glue_mini(finetune: Trains = all_minibert_finetune_glue, tasks: Sequence[str] = tuple(glue_tasks())) -> Report:
     """A run for each task of GLUE."""
     measured = [
         f"{split}_{metric}"
@@ -32,4 +30,4 @@ def all_glue_mini(
 
 
 if __name__ == "__main__":
-    run_experiment(all_glue_mini, all_minibert_finetune_glue, __doc__)
+    run_experiment(all_glue_mini, all_minibert_finetune_glue, dryrun_finetune_glue, __doc__)

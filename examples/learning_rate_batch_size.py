@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from stagedml.cli.experiment import Finetune, run_experiment
+from stagedml.cli.experiment import Trains, run_experiment
 from stagedml.stages.all import *
 
 
 def all_learning_rate_batch_size(
-    finetune: Finetune = all_minibert_finetune_glue,
+    finetune: Trains = all_minibert_finetune_glue,
     learning_rates: Sequence[float] = (2e-5, 5e-5, 1e-4),
     batch_sizes: Sequence[int] = (8, 32),
 ) -> Report:
@@ -30,4 +30,4 @@ def all_learning_rate_batch_size(
 
 
 if __name__ == "__main__":
-    run_experiment(all_learning_rate_batch_size, all_minibert_finetune_glue, __doc__)
+    run_experiment(all_learning_rate_batch_size, all_minibert_finetune_glue, dryrun_finetune_glue, __doc__)

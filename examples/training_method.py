@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stagedml.cli.experiment import Finetune, run_experiment
+from stagedml.cli.experiment import Trains, run_experiment
 from stagedml.stages.all import *
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -21,7 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def all_training_method(
-    finetune: Finetune = all_minibert_finetune_glue, methods: Sequence[str] = tuple(METHODS)
+    finetune: Trains = all_minibert_finetune_glue, methods: Sequence[str] = tuple(METHODS)
 ) -> Report:
     """A run for each way to train."""
     return comparison(
@@ -35,4 +35,4 @@ def all_training_method(
 
 
 if __name__ == "__main__":
-    run_experiment(all_training_method, all_minibert_finetune_glue, __doc__)
+    run_experiment(all_training_method, all_minibert_finetune_glue, dryrun_finetune_glue, __doc__)
