@@ -34,10 +34,10 @@ quickstart: environment ## generate, pre-train, fine-tune, show; the second run 
 	@$(BIN)/python examples/quickstart.py
 
 test: lint typecheck ## ruff, mypy --strict and all tests that are not slow
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 test-slow: environment ## the slow tests alone
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m slow $(PYTEST_ARGS)
 
 lint: environment ## ruff: rules and format
 	$(BIN)/ruff check

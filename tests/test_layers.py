@@ -36,7 +36,19 @@ LAYERS = (
 )
 ROW_OF = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 
-FRAMEWORKS = frozenset({"keras", "official", "tensorflow", "tensorflow_text", "tf_keras", "tokenizers", "torch"})
+FRAMEWORKS = frozenset(
+    {
+        "keras",
+        "official",
+        "sacrebleu",
+        "sentencepiece",
+        "tensorflow",
+        "tensorflow_text",
+        "tf_keras",
+        "tokenizers",
+        "torch",
+    }
+)
 # Values and rules look at nothing but their arguments.
 NOT_FOR_CORE = frozenset(
     {"http", "os", "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"}

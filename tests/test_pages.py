@@ -35,6 +35,7 @@ NOT_RUN = {
     ("docs/how-to/rusentiment.md", "trains for half a minute; see tests/stages/test_rusentiment.py"): 1,
     ("docs/how-to/share-results.md", "needs a second machine"): 1,
     ("docs/how-to/squad.md", "trains; see tests/stages/test_squad.py"): 1,
+    ("docs/how-to/translate.md", "needs what takes minutes to train; see tests/ml/test_translator.py"): 1,
     ("docs/how-to/tensorboard.md", "serves until it is ended; see tests/cli/test_tensorboard.py"): 1,
 }
 ALL = {str(page.relative_to(REPOSITORY)): page for page in pages.pages()}

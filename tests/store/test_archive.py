@@ -20,6 +20,7 @@ import pytest
 from blake3 import blake3
 
 from compat.plain import doubled, our_store, pair, plain_storage, plx
+from faulting import faults
 from format import independent_archive as independent
 from format import independent_reader as reader
 from format.independent_archive import Member
@@ -906,17 +907,13 @@ def interrupted_copy(root: Path, fault: Fault) -> None:
     interrupted(root, fault, lambda store: copy(source, store, [parse_rref(rref)]), exported(source, rref), first)
 
 
-#: Before a call is after the one before.
-FAULTS = [Fault.KILL_AFTER, Fault.EIO, Fault.ENOSPC]
-
-
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER, Fault.ENOSPC))
 def test_an_interrupted_import_leaves_whole_realizations_with_their_inputs(quick_path: Path, fault: Fault) -> None:
     interrupted_import(quick_path, fault)
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults(Fault.KILL_AFTER))
 def test_an_interrupted_import_is_in_no_unprivileged_users_way(quick_path: Path, fault: Fault) -> None:
     as_nobody(interrupted_import, quick_path, fault)
 

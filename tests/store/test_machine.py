@@ -193,7 +193,7 @@ def drive(examples: int) -> None:
 
 
 def test_a_store_is_what_a_plain_model_says() -> None:
-    drive(25)
+    drive(15)
 
 
 @pytest.mark.slow
