@@ -22,6 +22,19 @@ def text_of(wikitext: str) -> str:
         ("A{{citation needed|date=May {{CURRENTYEAR}}}} claim.", "A claim."),
         ("It is {{convert|10|km|mi}} long, {{circa|1900}}.", "It is 10 km long, c. 1900."),
         (
+            "{{convert|25|-|30|km}}, {{convert|5|ft|8|in|cm}}, {{cvt|3|by|4|m2}} big.",
+            "25–30 km, 5 ft 8 in, 3 by 4 m² big.",
+        ),
+        (
+            "{{convert|166|Goilbbl|lk=on}} at {{convert|1+1/2|e3oilbbl/d|2}}.",
+            "166 billion barrels at 1 1/2 thousand barrels per day.",
+        ),
+        (
+            "{{val|5|u=km}}{{nbsp}}on {{HMS|Beagle|6}}, {{frac|2|1|2}} {{lang|1=fr|2=eau}}.",
+            "5 km on HMS Beagle, 2 1/2 eau.",
+        ),
+        ("B{{music|flat}} {{lang-sq|bir}}{{mdashb}}Eagle{{'s}} ({{Coord|1|2}}; {{IPAc-en|a}}).", "B♭ bir—Eagle's."),
+        (
             "{{As of|2012}}, so {{lang|fr|déjà vu}} {{nowrap|3 m}} {{formatnum:1000}}.",
             "As of 2012, so déjà vu 3 m 1000.",
         ),
@@ -44,6 +57,11 @@ def text_of(wikitext: str) -> str:
 )
 def test_markup_is_rendered_or_left_out(wikitext: str, text: str) -> None:
     assert text_of(wikitext) == text
+
+
+@pytest.mark.parametrize("template", ["{{convert|5|wotsit}}", "{{convert|a|km}}", "{{IPA|a}}", "{{Coord|1|N}}"])
+def test_what_only_the_wiki_can_say_leaves_a_gap(template: str) -> None:
+    assert text_of(f"It is at {template}, they say.") == f"It is at {GAP}, they say."
 
 
 def test_a_formula_leaves_a_gap() -> None:

@@ -6,7 +6,7 @@ mwparserfromhell parses; what is rendered is decided here. Rules this module kee
   (`_INLINE`). Left out: all other templates, tables, references, files, categories, links to other languages, formulas,
   galleries, code, headings, and lists, whose items are rarely sentences.
 - What a left-out template leaves behind is mended: empty brackets, doubled commas, a space before a full stop.
-- A formula has no words; `GAP` marks the sentence that it was in.
+- A formula has no words, nor has a measure in codes that nobody knows; `GAP` marks the sentence that it was in.
 - Markup that its author did not close cannot be told from text. A paragraph that still holds markup is left out and
   counted, never handed on.
 - Lines that follow each other are one paragraph, as the wiki shows them.
@@ -15,12 +15,14 @@ mwparserfromhell parses; what is rendered is decided here. Rules this module kee
 from __future__ import annotations
 
 import html
+import itertools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stagedml.errors import BuildError
+from stagedml.ml.wiki_measures import measure
 
 GAP = "\ue003"
 """Stands in a paragraph where something was that cannot be said in words: of a private area of Unicode."""
@@ -36,12 +38,13 @@ _DROPPED = frozenset({
 _FORMULAS = frozenset({"ce", "chem", "hiero", "math"})
 _BLOCKS = frozenset({"blockquote", "center", "div", "dl", "ol", "p", "poem", "ul"})
 
-# Private, too: where a paragraph ends; what makes its line an item of a list; where something was left out.
-_BREAK, _ITEM, _HOLE = "\ue000", "\ue001", "\ue002"
+# Private, too: where a paragraph ends; what makes its line an item of a list; where something was left out, and where
+# that is missed but in brackets.
+_BREAK, _ITEM, _HOLE, _UNSAID = "\ue000", "\ue001", "\ue002", "\ue004"
 
 _LANGUAGE_LINK = re.compile(r"(?:[a-z]{2,3}(?:-[a-z-]+)?|simple):\S.*", re.DOTALL)
 
-_PRIVATE = re.compile("[\ue000-\ue003]")
+_PRIVATE = re.compile("[\ue000-\ue004]")
 _MAGIC_WORD = re.compile(r"__[A-ZА-ЯЁ]+__")
 _QUOTES = re.compile(r"'{2,}")
 _URL = re.compile(r"(?:https?|ftp)://\S+")
@@ -132,13 +135,10 @@ class _Renderer:
 
     def _template(self, node: Any) -> str:
         name, colon, value = str(node.name).strip().lower().replace("_", " ").partition(":")
-        inline = _INLINE.get(name)
-        if inline is None:
-            return _HOLE
+        words = _words_of(name)
         if colon:  # a function of the parser's own, such as {{formatnum:1000}}
-            return inline([value])
-        given = [self.render(parameter.value).strip() for parameter in node.params if not parameter.showkey]
-        return inline(given)
+            return words({"1": value})
+        return words({str(given.name).strip(): self.render(given.value).strip() for given in node.params})
 
     def _wikilink(self, node: Any) -> str:
         title = str(node.title).strip()
@@ -166,31 +166,95 @@ class _Renderer:
         return f"{_BREAK}{contents}{_BREAK}" if name in _BLOCKS else contents
 
 
-def _part(number: int) -> Callable[[Sequence[str]], str]:
-    return lambda given: given[number] if len(given) > number else _HOLE
+_Words = Callable[[Mapping[str, str]], str]
+"""What a template says, of its parameters as text, by name; those without one are named 1, 2 and so on."""
 
 
-def _measure(given: Sequence[str]) -> str:
-    return " ".join(given[:2]) if given else _HOLE
+def _part(name: str) -> _Words:
+    return lambda given: given.get(name) or _HOLE
 
 
-_LANGUAGES = "ar de el en es fr grc he it ja la pl pt ru uk zh"
+def _always(words: str) -> _Words:
+    return lambda given: words
 
-# Templates that stand for words of their sentence, by name in lower case, and what they say, of their unnamed
-# parameters. Each is among the most used ones of its wiki.
-_INLINE: Mapping[str, Callable[[Sequence[str]], str]] = {
+
+def _in_order(given: Mapping[str, str]) -> list[str]:
+    """The parameters without a name."""
+    return [given[str(number)] for number in itertools.takewhile(lambda n: str(n) in given, itertools.count(1))]
+
+
+def _measure(given: Mapping[str, str]) -> str:
+    return measure(_in_order(given)) or GAP
+
+
+def _value(given: Mapping[str, str]) -> str:
+    unit = given.get("u") or given.get("ul")
+    return " ".join((given.get("1") or _HOLE, *([unit] if unit else [])))
+
+
+def _fraction(given: Mapping[str, str]) -> str:
+    match _in_order(given):
+        case [over]:
+            return f"1/{over}"
+        case [over, under]:
+            return f"{over}/{under}"
+        case [whole, over, under]:
+            return f"{whole} {over}/{under}"
+        case _:
+            return GAP
+
+
+def _accidental(given: Mapping[str, str]) -> str:
+    return {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮"}.get(given.get("1", ""), GAP)
+
+
+def _ship(*prefix: str) -> _Words:
+    return lambda given: " ".join((*prefix, *_in_order(given)[: 2 - len(prefix)]))
+
+
+def _translated(given: Mapping[str, str]) -> str:
+    return given.get("2") or given.get("1") or _HOLE
+
+
+# Templates that stand for words of their sentence, by name in lower case. Each is among the most used ones of its wiki.
+_INLINE: Mapping[str, _Words] = {
     **dict.fromkeys(("convert", "cvt"), _measure),
-    **dict.fromkeys(("lang", "transl", "transliteration", "wikt-lang"), _part(1)),
-    **dict.fromkeys((f"lang-{code}" for code in _LANGUAGES.split()), _part(0)),
-    **dict.fromkeys(("nowrap", "nobr", "nobreak", "s", "smallcaps", "abbr", "nihongo"), _part(0)),
-    **dict.fromkeys(("circa", "c."), lambda given: " ".join(("c.", *given[:1]))),
-    **dict.fromkeys(("ndash", "–", "spaced ndash", "snd"), lambda given: " – "),
-    **dict.fromkeys(("mdash", "—", "spaced mdash"), lambda given: " — "),
-    **dict.fromkeys(("formatnum", "число", "num", "val"), _part(0)),
-    **dict.fromkeys(("math", "mvar", "angbr", "ipa notation"), _part(0)),
-    **dict.fromkeys(("chem", "chem2"), "".join),
-    "as of": lambda given: " ".join(("As of", *given[:1])),
+    **dict.fromkeys(("lang", "transl", "transliteration", "wikt-lang"), _part("2")),
+    **dict.fromkeys(
+        ("nowrap", "nobr", "nobreak", "s", "small", "smallcaps", "sc", "abbr", "nihongo", "em"), _part("1")
+    ),
+    **dict.fromkeys(("sup", "sub", "flag", "flagcountry", "ill", "interlanguage link", "pslink"), _part("1")),
+    **dict.fromkeys(("нп", "нп1", "нп2", "нп3", "нп4", "нп5", "не переведено", "не переведено 5"), _translated),
+    **dict.fromkeys(("circa", "c."), lambda given: " ".join(("c.", *_in_order(given)[:1]))),
+    **dict.fromkeys(("ndash", "–", "spaced ndash", "snd"), _always(" – ")),
+    **dict.fromkeys(("mdash", "—", "spaced mdash"), _always(" — ")),
+    **dict.fromkeys(("mdashb", "mdashdash"), _always("—")),
+    **dict.fromkeys(("nbsp", "space", "thinsp"), _always(" ")),
+    **{"'": _always("'"), "'s": _always("'s"), "=": _always("="), "pi": _always("π")},
+    **dict.fromkeys(("formatnum", "число", "num"), _part("1")),
+    **dict.fromkeys(("frac", "fraction", "sfrac"), _fraction),
+    **dict.fromkeys(("math", "mvar", "angbr", "ipa notation"), _part("1")),
+    **dict.fromkeys(("chem", "chem2"), lambda given: "".join(_in_order(given))),
+    **{prefix.lower(): _ship(prefix) for prefix in ("HMS", "RMS", "SS", "USS")},
+    "val": _value,
+    "music": _accidental,
+    "ship": _ship(),
+    "as of": lambda given: " ".join(("As of", *_in_order(given)[:1])),
 }
+_UNSAYABLE = re.compile(
+    r"ipac?\b.*|coord|railgauge|track gauge|inflation|currentyear|age|birth[ -]date.*|death[ -]date.*|vr"
+)
+"""Templates that stand for something in their sentence, too, which is not text: only in brackets nobody misses it."""
+
+
+def _words_of(name: str) -> _Words:
+    """What the template of that name, in lower case, says."""
+    if name in _INLINE:
+        return _INLINE[name]
+    if re.fullmatch("lang-[a-z-]+", name):
+        return _part("1")
+    return _always(_UNSAID if _UNSAYABLE.fullmatch(name) else _HOLE)
+
 
 # -- mending ---------------------------------------------------------------------------------------------------------
 
@@ -215,6 +279,7 @@ _MENDS = tuple(
 
 
 def _mended(text: str) -> str:
+    text = re.sub(r"\([^()]*\)", lambda brackets: brackets[0].replace(_UNSAID, _HOLE), text).replace(_UNSAID, GAP)
     for pattern, replacement in _MENDS:
         text = pattern.sub(replacement, text)
     return text.strip()
