@@ -103,6 +103,14 @@ def test_an_epoch_s_last_step_takes_the_batches_that_are_left() -> None:
     assert trained.reports[0].steps == 3
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [(3, 4), (6, 2)])
+def test_an_epoch_of_so_many_steps_goes_on_where_the_one_before_it_stopped(steps: int, epochs: int) -> None:
+    whole, _ = run(data=SHORT, accumulate=2, epochs=3)
+    model, trained = run(data=SHORT, accumulate=2, epochs=epochs, steps_per_epoch=steps)
+    assert [(report.epoch, report.steps) for report in trained.reports] == [(n + 1, steps) for n in range(epochs)]
+    assert bits(model) == bits(whole)
+
+
 def test_dropout_differs_between_the_batches_of_a_step() -> None:
     class Twice(Points):
         """The same rows twice."""
@@ -311,8 +319,18 @@ def test_impossible_settings_are_refused_all_at_once() -> None:
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
 
-    with pytest.raises(UsageError, match=r"epochs is 0.*average_decay is 1\.5.*devices is 'two'.*none of open, shapes"):
-        TrainSettings(OptimizerSettings(1e-2), epochs=0, average_decay=1.5, devices="two", compilation="jit")  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError,
+        match=r"epochs is 0, below 1; steps_per_epoch is 0.*average_decay is 1\.5.*devices is 'two'.*none of open",
+    ):
+        TrainSettings(
+            OptimizerSettings(1e-2),
+            epochs=0,
+            steps_per_epoch=0,
+            average_decay=1.5,
+            devices="two",  # type: ignore[arg-type]
+            compilation="jit",  # type: ignore[arg-type]
+        )
 
 
 @pytest.mark.parametrize("compilation", ["shapes", "xla"])
@@ -326,6 +344,21 @@ def test_however_the_step_is_compiled_it_computes_the_same(compilation: str) -> 
 
 
 # -- going on after an interruption ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end_at", [2, 4, 6, 7, 11])
+def test_an_epoch_of_so_many_steps_resumes_to_the_same_bits(tmp_path: Path, end_at: int) -> None:
+    from stagedml.ml.train.resume import Checkpoints
+
+    options: dict[str, Any] = {"data": SHORT, "accumulate": 2, "epochs": 4, "steps_per_epoch": 3}
+    expected, reference = run(**options)
+    checkpoints = Checkpoints(tmp_path, every_steps=2)
+    with pytest.raises(Interrupted):
+        run(progress=Told(end_at), checkpoints=checkpoints, **options)
+    told = Told()
+    model, trained = run(progress=told, checkpoints=checkpoints, **options)
+    assert told.resumed_at == {2: 0, 4: 3, 6: 5, 7: 6, 11: 9}[end_at]
+    assert (bits(model), trained.reports) == (bits(expected), reference.reports)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -11,12 +11,14 @@ Rules this module keeps:
   variables of the model and of the step, the losses of the epoch so far, the reports, and the weights of the best
   epoch. Chance has no state (see `determinism`), what callbacks say follows from the reports, and of an epoch that was
   begun the data is skipped up to where it was. Steps keep their numbers, also in TensorBoard.
-- While a step computes, the next batches are made; the loss of a step is looked at once the next one is under way.
+- While a step or an evaluation computes, the next batches are made; the loss of a step is looked at once the next one
+  is under way.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import time
@@ -54,7 +56,9 @@ class TrainSettings:
 
     Attributes:
         optimizer: how weights follow their gradients, and the learning rate.
-        epochs: how often the data is gone through, at most.
+        epochs: how many there are, at most; after each of them the model is evaluated.
+        steps_per_epoch: how many steps an epoch has, whatever share of the data, or how much more than all of it, they
+            take: each epoch goes on where the one before it stopped. None for all of the data once.
         accumulate: how many batches make a step.
         average_decay: evaluate and hand over a moving average of the weights, which keeps that share of itself at each
             step (less in the beginning), in [0, 1); None for the weights themselves.
@@ -67,6 +71,7 @@ class TrainSettings:
 
     optimizer: OptimizerSettings
     epochs: int = 3
+    steps_per_epoch: int | None = None
     accumulate: int = 1
     average_decay: float | None = None
     precision: Precision = "float32"
@@ -75,8 +80,8 @@ class TrainSettings:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        counts = {"epochs": self.epochs, "accumulate": self.accumulate}
-        problems = [f"{name} is {value}, below 1" for name, value in counts.items() if value < 1]
+        counts = {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch, "accumulate": self.accumulate}
+        problems = [f"{name} is {value}, below 1" for name, value in counts.items() if value is not None and value < 1]
         if self.average_decay is not None and not 0 <= self.average_decay < 1:
             problems.append(f"average_decay is {self.average_decay}, outside [0, 1)")
         for name, choices in (("precision", Precision), ("devices", Devices), ("compilation", Compilation)):
@@ -166,7 +171,8 @@ def train(
         scale_loss=settings.precision == "float16",
         compilation=settings.compilation,
     )
-    total = settings.epochs * -(-batches.steps_per_epoch // settings.accumulate)
+    epoch_steps = settings.steps_per_epoch or -(-batches.steps_per_epoch // settings.accumulate)
+    total = settings.epochs * epoch_steps
     best = _Best([*model.variables, *step.averages] if keepers else [])
     state = _State()
     saver = None
@@ -199,22 +205,22 @@ def train(
                 log.step(report)
             progress(label, number, total, "steps", f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}")
 
+        groups = islice(_groups(batches, settings.accumulate, state.done), total - state.done)
+        left = stack.enter_context(closing(ahead(groups)))
         while len(state.reports) < settings.epochs and not any(each.stops(state.reports) for each in callbacks):
             factor = math.prod(callback.rate(state.reports) for callback in callbacks)
-            groups = grouped(batches.epoch(len(state.reports)), settings.accumulate)
-            with closing(ahead(islice(groups, len(state.losses), None))) as left:
-                pending: list[tuple[Any, float, Sequence[Batch]]] = []
-                for group in left:
-                    number = state.done + len(pending)
-                    rate = factor * learning_rate(settings.optimizer, number, total)
-                    pending.append((step(group, number=number, rate=rate), rate, group))
-                    is_due = saver is not None and saver.is_due(number + 1)
-                    while len(pending) > (0 if is_due else 1):
-                        settle(*pending.pop(0))
-                    if saver and is_due:
-                        saver.save(state)
-                while pending:
+            pending: list[tuple[Any, float, Sequence[Batch]]] = []
+            for group in islice(left, epoch_steps - len(state.losses)):
+                number = state.done + len(pending)
+                rate = factor * learning_rate(settings.optimizer, number, total)
+                pending.append((step(group, number=number, rate=rate), rate, group))
+                is_due = saver is not None and saver.is_due(number + 1)
+                while len(pending) > (0 if is_due else 1):
                     settle(*pending.pop(0))
+                if saver and is_due:
+                    saver.save(state)
+            while pending:
+                settle(*pending.pop(0))
             report = EpochReport(len(state.reports) + 1, len(state.losses), math.fsum(state.losses) / len(state.losses))
             if after_epoch:
                 with step.averaged():
@@ -234,6 +240,14 @@ def train(
         raw = tuple(variable.numpy() for variable in model.variables)
         step.swap_averages()
     return Trained(tuple(state.reports), best.epoch or len(state.reports), raw)
+
+
+def _groups(batches: Batches, size: int, done: int) -> Iterator[Sequence[Batch]]:
+    """The batches of each step after so many, without end: the data over and over, in another order each time."""
+    number, begun = divmod(done, -(-batches.steps_per_epoch // size))
+    for each in itertools.count(number):
+        yield from islice(grouped(batches.epoch(each), size), begun, None)
+        begun = 0
 
 
 @dataclass

@@ -22,6 +22,7 @@ def bert_finetune_glue(
     batch_tokens: int | None = None,
     accumulate: int = 1,
     epochs: int = 3,
+    steps_per_epoch: int | None = None,
     warmup_share: float = 0.1,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
@@ -47,13 +48,14 @@ def bert_finetune_glue(
     has two of.
 
     `learning_rate` is reached after a share of `warmup_share` of all steps and falls linearly to 0. A batch has
-    `batch_size` rows at most and, if `batch_tokens` is given, so many word pieces at most, padding counted; a step has
-    `accumulate` batches. With `average_decay`, a moving average of the weights is measured and kept, the raw ones
-    beside it. `keep_best` names the metric whose best epoch is kept ("accuracy", ...; measured on the held-out rows),
-    instead of the last one, and `patience` ends the training after so many epochs without a better one;
-    `plateau_factor` lowers the rate after each epoch without. `dropout` None stands for what the checkpoint's
-    configuration says. A crash costs about `checkpoint_every_s` seconds of work. See
-    `stagedml.ml.models.bert.classifier` and `stagedml.ml.train.loop`.
+    `batch_size` rows at most and, if `batch_tokens` is given, so many word pieces at most, padding counted; a step
+    has `accumulate` batches, and an epoch all rows once or, if it is given, `steps_per_epoch`. With
+    `average_decay`, a moving average of the weights is measured and kept, the raw ones beside it. `keep_best` names
+    the metric whose best epoch is kept ("accuracy", ...; measured on the held-out rows), instead of the last one,
+    and `patience` ends the training after so many epochs without a better one; `plateau_factor` lowers the rate
+    after each epoch without. `dropout` None stands for what the checkpoint's configuration says. A crash costs
+    about `checkpoint_every_s` seconds of work. See `stagedml.ml.models.bert.classifier` and
+    `stagedml.ml.train.loop`.
     """
     from stagedml.ml.models.bert.classifier import Splits, finetune
     from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
@@ -81,6 +83,7 @@ def bert_finetune_glue(
                 algorithm=algorithm,
             ),
             epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
             accumulate=accumulate,
             average_decay=average_decay,
             precision=precision,

@@ -30,6 +30,7 @@ def bert_pretrain(
     batch_size: int = 32,
     accumulate: int = 1,
     train_epoches: int = 1,
+    steps_per_epoch: int | None = None,
     warmup_share: float = 0.1,
     algorithm: Literal["adamw", "lamb"] = "adamw",
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -46,8 +47,9 @@ def bert_pretrain(
 
     Without `start`, weights begin at random, with a spread of `initializer_range`. With it, a model of the same shape
     and vocabulary is trained further: one that was fetched, or the one before in a chain, whose links can be added one
-    by one since each warms up, and lets its rate fall, by itself. `cased` is as that of the rows. After each epoch the
-    held-out rows are measured with. See `stagedml.ml.models.bert.pretraining`.
+    by one since each warms up, and lets its rate fall, by itself. `cased` is as that of the rows. The held-out rows are
+    measured with after each epoch: all rows once or, if `steps_per_epoch` is given, so many steps, where the rows take
+    days. See `stagedml.ml.models.bert.pretraining`.
     """
     from stagedml.ml.models.bert.pretraining import PretrainRows, PretrainSettings, Start, pretrain
     from stagedml.ml.pretrain_records import shard_path
@@ -72,6 +74,7 @@ def bert_pretrain(
         training=TrainSettings(
             OptimizerSettings(learning_rate=learning_rate, warmup_share=warmup_share, algorithm=algorithm),
             epochs=train_epoches,
+            steps_per_epoch=steps_per_epoch,
             accumulate=accumulate,
             precision=precision,
             devices=devices,

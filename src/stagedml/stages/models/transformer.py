@@ -28,6 +28,7 @@ def transformer(
     batch_tokens: int = 4096,
     accumulate: int = 6,
     epochs: int = 20,
+    steps_per_epoch: int | None = None,
     average_decay: float | None = 0.999,
     beam_size: int = 4,
     length_penalty: float = 0.6,
@@ -47,11 +48,12 @@ def transformer(
     """Train a Transformer from nothing, and measure BLEU.
 
     `learning_rate` is reached after `warmup_steps` and falls by the inverse square root of the step. A batch has
-    `batch_tokens` subwords of the longer side at most, padding counted; a step has `accumulate` batches. With
-    `average_decay`, a moving average of the weights is measured and kept, the raw ones beside it: the paper averages
-    the last checkpoints instead. Translations are searched for with `beam_size` beginnings at once, their scores
-    divided by a power, `length_penalty`, of their lengths. Defaults are the paper's base model. See
-    `stagedml.ml.models.transformer` and `stagedml.ml.train.loop`.
+    `batch_tokens` subwords of the longer side at most, padding counted; a step has `accumulate` batches, and an
+    epoch all pairs once or, if it is given, `steps_per_epoch`. With `average_decay`, a moving average of the
+    weights is measured and kept, the raw ones beside it: the paper averages the last checkpoints instead.
+    Translations are searched for with `beam_size` beginnings at once, their scores divided by a power,
+    `length_penalty`, of their lengths. Defaults are the paper's base model. See `stagedml.ml.models.transformer`
+    and `stagedml.ml.train.loop`.
     """
     from stagedml.ml.models.transformer.training import TranslationData, TranslatorSettings, train_translator
     from stagedml.ml.models.transformer.translator import Search, Shape
@@ -72,6 +74,7 @@ def transformer(
                 epsilon=1e-9,
             ),
             epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
             accumulate=accumulate,
             average_decay=average_decay,
             precision=precision,
