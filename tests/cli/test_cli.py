@@ -15,6 +15,7 @@ from stagedml.cli.main import EXIT_FAILED, EXIT_REMOTE, EXIT_USAGE, main
 from stagedml.errors import StagedmlError
 
 TOYS = "stagedml.testing.toys:all_counted"
+SAMPLE = "stagedml.testing.toys:sample"
 
 
 @pytest.fixture
@@ -65,6 +66,18 @@ def test_plan_names_verdict_stage_and_reason(capsys: pytest.CaptureFixture[str],
     assert all(line.startswith("reuse") for line in after.splitlines())
 
 
+@pytest.mark.parametrize("words", [("plan",), ("realize", "--dry-run")])
+def test_a_plan_heeds_and_checks_how_realize_is_to_run(
+    capsys: pytest.CaptureFixture[str], root: str, words: tuple[str, ...]
+) -> None:
+    run(capsys, "realize", "--root", root, SAMPLE)
+    _, out, _ = run(capsys, *words, "--root", root, SAMPLE, "--instances", "3")
+    assert out.startswith("build"), out
+    assert run(capsys, *words, "--root", root, TOYS, "--exec", "workers=3")[0] == 0
+    code, _, err = run(capsys, *words, "--root", root, TOYS, "--exec", "wokers=3")
+    assert (code, "no stage here has an Exec parameter 'wokers'; there are: workers" in err) == (EXIT_USAGE, True)
+
+
 def test_json_of_plan_holds_the_steps(capsys: pytest.CaptureFixture[str], root: str) -> None:
     _, out, _ = run(capsys, "plan", "--root", root, TOYS, "--json")
     drawn = json.loads(out)
@@ -95,7 +108,7 @@ def test_exec_values_and_force_reach_the_builder(capsys: pytest.CaptureFixture[s
 
 
 def test_instances_are_all_printed(capsys: pytest.CaptureFixture[str], root: str) -> None:
-    _, out, _ = run(capsys, "realize", "--root", root, "stagedml.testing.toys:sample", "--instances", "3", "--json")
+    _, out, _ = run(capsys, "realize", "--root", root, SAMPLE, "--instances", "3", "--json")
     assert len({entry["rref"] for entry in json.loads(out)}) == 3
     _, listed, _ = run(capsys, "ls", "--root", root)
     assert listed.splitlines()[0].split() == ["NAME", "HASH", "BUILT", "SIZE", "INSTANCES"]

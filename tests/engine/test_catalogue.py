@@ -253,6 +253,11 @@ def test_settings_that_are_handed_on_are_no_parameter_of_their_own() -> None:
     assert target("handed_on", "constant=true").constant.val is True
 
 
+def test_what_composes_stages_names_the_one_whose_parameters_can_be_given_too() -> None:
+    assert described("all_minilm_finetune_glue", "stagedml.stages.all").settings_of == ("bert_finetune_glue",)
+    assert described("bert_finetune_glue", "stagedml.stages.all").settings_of == ()
+
+
 def test_each_stage_of_the_catalogue_tells_what_it_does_and_each_family_its_paper() -> None:
     for view in stages("stagedml.stages.all"):
         assert view.text, view.name

@@ -162,18 +162,7 @@ def _realizing(verbs: _Verbs) -> None:
             "by the name that plan shows",
         )
         sub.add_argument("--force", action="store_true", help="rebuild the target even if it is there")
-        if verb == "plan":
-            continue
-        sub.add_argument("--dry-run", action="store_true", help="as the verb plan")
-        sub.add_argument("--offline", action="store_true", default=None, help="never try the network")
-        sub.add_argument("--out-link", metavar="NAME", help="keep the result by a link, as of roots add")
         sub.add_argument("--instances", type=int, metavar="N", help="build N instances of the target")
-        sub.add_argument(
-            "-j", "--jobs", type=int, metavar="N", help="build up to N stages at once, each in a process of its own"
-        )
-        sub.add_argument(
-            "--keep-going", action="store_true", help="after a failure, go on with what does not rest on it"
-        )
         sub.add_argument(
             "--exec",
             action="append",
@@ -181,6 +170,17 @@ def _realizing(verbs: _Verbs) -> None:
             metavar="NAME=VALUE",
             dest="exec_values",
             help="how to run: a parameter that is in no hash; STAGE.NAME is that of one stage",
+        )
+        if verb == "plan":
+            continue
+        sub.add_argument("--dry-run", action="store_true", help="as the verb plan")
+        sub.add_argument("--offline", action="store_true", default=None, help="never try the network")
+        sub.add_argument("--out-link", metavar="NAME", help="keep the result by a link, as of roots add")
+        sub.add_argument(
+            "-j", "--jobs", type=int, metavar="N", help="build up to N stages at once, each in a process of its own"
+        )
+        sub.add_argument(
+            "--keep-going", action="store_true", help="after a failure, go on with what does not rest on it"
         )
     sub = verbs.add(
         "check",

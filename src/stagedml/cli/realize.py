@@ -19,7 +19,12 @@ from stagedml.settings import read_settings
 
 def run_plan(arguments: argparse.Namespace) -> int:
     with looked_at(arguments.root), results_alone():
-        drawn = plan(declared(arguments.stage, arguments.arguments, read_settings().catalogue), force=arguments.force)
+        drawn = plan(
+            declared(arguments.stage, arguments.arguments, read_settings().catalogue),
+            instances=arguments.instances,
+            force=arguments.force,
+            args=dict(map(assignment, arguments.exec_values)),
+        )
     show(arguments, drawn, lambda drawn: map(with_verdict, plan_lines(drawn)))
     return 0
 

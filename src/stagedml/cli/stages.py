@@ -44,6 +44,9 @@ def _lines(view: StageView) -> Iterator[str]:
     more = "; NAME=VALUE for parameters of the stage that comes out, STAGE.NAME=VALUE for one inside"
     text = f"stagedml realize {view.name} {' '.join(map(_usage, view.parameters))}".rstrip()
     yield from textwrap.wrap(text + more * view.is_composed, width() or 100, subsequent_indent="  ")
+    if view.settings_of:
+        told = " or ".join(f"`stagedml stages {name}`" for name in view.settings_of)
+        yield from textwrap.wrap(f"{told} tells the parameters of the stage that comes out", width() or 100)
 
 
 def _row(parameter: ParameterView) -> tuple[str, str, str, str]:

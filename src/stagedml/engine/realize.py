@@ -193,9 +193,15 @@ def _same(owner: str, *names: str) -> bool:
     return owner.replace("-", "_") in {name.replace("-", "_") for name in names}
 
 
-def plan(target: Target[Any], *, force: Force = False, instances: int = 0) -> Plan:
-    """What `realize` would do, and why; nothing is built."""
-    _, run = prepare(target, force=force, instances=instances or None, observer=Observer())
+def plan(
+    target: Target[Any],
+    *,
+    force: Force = False,
+    args: Mapping[str, Any] | None = None,
+    instances: int | None = None,
+) -> Plan:
+    """What `realize` would do with these arguments, and why; nothing is built."""
+    _, run = prepare(target, force=force, args=args, instances=instances, observer=Observer())
     return _drawn(run)
 
 

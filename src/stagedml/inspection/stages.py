@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class StageView:
         text: all of its docstring.
         family: the docstring of its module, which names papers and sources of data.
         parameters: in order.
+        settings_of: where it is composed, the stages of the catalogue that make what it makes, by name: parameters of
+            the one that it returns can be given, too.
         where: file and line.
     """
 
@@ -55,22 +57,24 @@ class StageView:
     text: str
     family: str
     parameters: tuple[ParameterView, ...]
+    settings_of: tuple[str, ...]
     where: str
 
 
 def stages(catalogue: str) -> tuple[StageView, ...]:
     """The stages of a catalogue, by name. Raises UsageError where there is no such module."""
-    return tuple(_view(name, function) for name, function in stages_of(catalogue).items())
+    found = stages_of(catalogue)
+    return tuple(_view(name, function, found) for name, function in found.items())
 
 
 def stage(text: str, catalogue: str) -> StageView:
     """One stage, as `engine.catalogue.stage_named` finds it. Raises UsageError."""
     function = stage_named(text, catalogue)
     name = function.__name__
-    return _view(f"{text.rpartition(':')[0]}:{name}" if ":" in text else name, function)
+    return _view(f"{text.rpartition(':')[0]}:{name}" if ":" in text else name, function, stages_of(catalogue))
 
 
-def _view(name: str, function: Callable[..., Any]) -> StageView:
+def _view(name: str, function: Callable[..., Any], catalogue: Mapping[str, Callable[..., Any]]) -> StageView:
     text = inspect.cleandoc(function.__doc__ or "")
     is_stage = isinstance(function, Stage)
     plain = inspect.unwrap(function.builder if isinstance(function, Stage) else function)
@@ -84,8 +88,15 @@ def _view(name: str, function: Callable[..., Any]) -> StageView:
         text=text,
         family=inspect.cleandoc(getattr(sys.modules.get(plain.__module__), "__doc__", None) or ""),
         parameters=tuple(_stage_parameters(function) if isinstance(function, Stage) else _parameters(function)),
+        settings_of=() if is_stage else tuple(_makers(returned, catalogue)),
         where=f"{code.co_filename}:{code.co_firstlineno}",
     )
+
+
+def _makers(artifact: Any, catalogue: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
+    for name, function in catalogue.items():
+        if isinstance(function, Stage) and function.artifact is artifact:
+            yield name
 
 
 def _stage_parameters(stage: Stage[..., Any]) -> list[ParameterView]:
