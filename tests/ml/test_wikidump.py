@@ -49,10 +49,10 @@ def test_several_streams_of_bzip2_and_other_versions_of_the_format_are_read(tmp_
 )
 def test_what_is_no_whole_dump_is_told(tmp_path: Path, damage: object, told: str) -> None:
     assert callable(damage)
-    (tmp_path / "dump.bz2").write_bytes(damage(bz2.compress(dump_xml(PAGES).encode())))
-    with pytest.raises(UnreadableDump, match=told) as caught, WikiDump(tmp_path / "dump.bz2") as dump:
+    (tmp_path / "dump").write_bytes(damage(bz2.compress(dump_xml(PAGES).encode())))
+    with pytest.raises(UnreadableDump, match=told) as caught, WikiDump(tmp_path / "dump") as dump:
         list(dump.pages())
-    assert str(tmp_path / "dump.bz2") in str(caught.value)
+    assert str(tmp_path / "dump") in str(caught.value)
 
 
 def test_a_plain_dump_that_is_cut_off_says_after_how_many_pages(tmp_path: Path) -> None:
@@ -60,6 +60,12 @@ def test_a_plain_dump_that_is_cut_off_says_after_how_many_pages(tmp_path: Path) 
     (tmp_path / "dump.xml").write_text(whole[: whole.index("<title>Empty")])
     with pytest.raises(UnreadableDump, match="after 3 pages"), WikiDump(tmp_path / "dump.xml") as dump:
         list(dump.pages())
+
+
+def test_a_file_that_is_called_bz2_is_read_as_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "dump.xml.bz2").write_text(dump_xml(PAGES))
+    with pytest.raises(UnreadableDump, match="after 0 pages: it does not begin as bz2 does"):
+        WikiDump(tmp_path / "dump.xml.bz2")
 
 
 def test_a_page_without_a_namespace_is_told_by_its_title(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,20 @@ from stagedml import (
 )
 from stagedml.ml.glue import TASKS, glue_task
 from stagedml.remotes.download import FetchFailed, WrongChecksum
-from stagedml.stages.all import Glue, all_fetchglue, fetchfolder, fetchlocal, fetchurl, glue_files, glue_tasks
+from stagedml.stages.all import (
+    Glue,
+    all_fetchglue,
+    all_fetchmnist,
+    all_fetchnl2bash,
+    all_fetchrusent,
+    all_fetchsquad11,
+    all_fetchwmt,
+    fetchfolder,
+    fetchlocal,
+    fetchurl,
+    glue_files,
+    glue_tasks,
+)
 
 SOURCE = b"some bytes\n"
 SUM = hashlib.sha256(SOURCE).hexdigest()
@@ -138,6 +152,24 @@ def test_missing_local_files_are_named(tmp_path: Path) -> None:
         instantiate(fetchlocal, tmp_path / "nothing")
     with pytest.raises(UsageError, match="is no folder"):
         instantiate(fetchfolder, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        fetchlocal,
+        fetchfolder,
+        lambda folder: all_fetchglue("CoLA", folder=folder),
+        lambda folder: all_fetchsquad11(folder=folder),
+        lambda folder: all_fetchmnist(folder=folder),
+        lambda folder: all_fetchnl2bash(folder=folder),
+        lambda folder: all_fetchrusent(folder=folder),
+        lambda folder: all_fetchwmt("de-en", folder=folder),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(stage: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match=r"\(''\): give a path"):
+        instantiate(stage, "")
 
 
 # -- GLUE --------------------------------------------------------------------------------------------------------------

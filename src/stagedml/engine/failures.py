@@ -49,8 +49,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def users_traceback(error: BaseException) -> str:
-    """The traceback of an error without the frames of ours above the builder."""
+    """The traceback of an error without the frames of ours above the builder.
+
+    None of them tells more than an error of ours does that came from a stage of ours.
+    """
     frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, StagedmlError) and all(frame.filename.startswith(f"{_OWN}/") for frame in frames):
+        return ""
     first = next((index for index, frame in enumerate(frames) if not _is_ours(frame.filename)), None)
     found = "".join(traceback.format_list(frames[first:])) if first is not None else ""
     return found.encode("utf-8", "backslashreplace").decode()
@@ -76,6 +81,7 @@ class BuildFailed(BuildError):
         frames: the traceback, from the builder on.
         log: the last lines that it printed, if it ran in a process of its own.
         log_path: where all of them are.
+        sources: how inputs that the reason names were made, where their declaration says how.
         differences: what is different from the nearest earlier build of that stage, which is `since`.
     """
 
@@ -89,14 +95,17 @@ class BuildFailed(BuildError):
         log_path: str = "",
         differences: Sequence[str] = (),
         since: str = "",
+        sources: Sequence[str] = (),
     ) -> None:
-        super().__init__(dref, reason, scratch, frames, log, log_path, tuple(differences), since)
+        super().__init__(dref, reason, scratch, frames, log, log_path, tuple(differences), since, tuple(sources))
         self.dref, self.reason, self.scratch = dref, reason, scratch
         self.frames, self.log, self.log_path = frames, log, log_path
-        self.differences, self.since = tuple(differences), since
+        self.differences, self.since, self.sources = tuple(differences), since, tuple(sources)
 
     def __str__(self) -> str:
-        parts = [f"building {parse_dref(self.dref).name} failed: {self.reason}", f"  derivation {self.dref}"]
+        parts = [f"building {parse_dref(self.dref).name} failed: {self.reason}"]
+        parts += [f"  {source}" for source in self.sources]
+        parts.append(f"  derivation {self.dref}")
         if self.differences:
             parts.append(f"  since {self.since}: " + "; ".join(self.differences))
         if self.frames:

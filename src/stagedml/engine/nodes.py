@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,12 @@ class Node:
     forced: bool = False
     instances: int = 0  #: how many the caller wants
     by_hand: bool = False  #: whether a person may take over its builds
+
+    @property
+    def exec_values(self) -> Mapping[str, Any]:
+        """The Exec values that its declaration gives."""
+        realizer = self.derivation.realizer
+        return realizer.declaration.exec_values if isinstance(realizer, StageRealizer) else {}
 
     def check_declared(self) -> None:
         """Refuse to build with other code than the declared one. Raises ChangedSinceDeclared."""

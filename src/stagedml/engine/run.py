@@ -106,6 +106,7 @@ class Run:
         """What its builds share."""
         return Setting(
             store=self.store,
+            nodes=self._by_dref,
             planner=self.planner,
             contexts=Contexts(self.store, self.nodes),
             chosen=self.chosen,

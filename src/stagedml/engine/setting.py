@@ -11,6 +11,7 @@ from typing import Any
 from stagedml.engine.apart import Crew
 from stagedml.engine.contexts import Contexts
 from stagedml.engine.events import Observer
+from stagedml.engine.nodes import Node
 from stagedml.engine.planning import Planner
 from stagedml.engine.slots import Slots
 from stagedml.engine.surroundings import Surroundings
@@ -22,6 +23,7 @@ class Setting:
     """What all turns of a run have in common.
 
     Attributes:
+        nodes: all derivations of the run.
         chosen: the realizations that stand for the derivations that had their turn.
         arguments: Exec values by derivation.
         crew: the builds in processes of their own; None if all are made in this one.
@@ -33,6 +35,7 @@ class Setting:
     """
 
     store: Store
+    nodes: Mapping[str, Node]
     planner: Planner
     contexts: Contexts
     chosen: dict[str, tuple[str, ...]]

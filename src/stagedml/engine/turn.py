@@ -361,9 +361,19 @@ class Turn:
             frames=frames,
             log=tail,
             log_path=str(log),
+            sources=self._sources(reason),
             differences=[str(reason) for reason in explained.reasons] if explained.since else (),
             since=str(explained.since or ""),
         )
+
+    def _sources(self, reason: str) -> list[str]:
+        """How those inputs were declared to run whose folders a text names: a local file is a copy, say."""
+        named = (node for dref in self.inputs if (node := self.setting.nodes[dref]).ref.folder in reason)
+        return [
+            f"{node.ref.folder} was made with " + ", ".join(f"{name}={value!r}" for name, value in given.items())
+            for node in named
+            if (given := node.exec_values)
+        ]
 
     def _publish(
         self,

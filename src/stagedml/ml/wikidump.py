@@ -138,6 +138,8 @@ class WikiDump:
 def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         is_compressed = file.read(3) == b"BZh"
+    if path.suffix == ".bz2" and not is_compressed:
+        raise UnreadableDump(str(path), 0, "it does not begin as bz2 does")
     return cast(IO[bytes], bz2.open(path)) if is_compressed else path.open("rb")
 
 

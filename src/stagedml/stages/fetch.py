@@ -163,7 +163,7 @@ def fetchlocal(path: str | os.PathLike[str], *, unpack: bool = False) -> File | 
     Raises:
         UsageError: there is no such file.
     """
-    place = _absolute("fetchlocal", path)
+    place = local_path("fetchlocal", path)
     if not place.is_file():
         raise UsageError(f"fetchlocal: {place} is no file; for a folder use `fetchfolder`")
     content, label = hash_file(place), _label(place.name)
@@ -172,15 +172,16 @@ def fetchlocal(path: str | os.PathLike[str], *, unpack: bool = False) -> File | 
     return local_file(content=content, filename=place.name, label=label, path=str(place))
 
 
-def _absolute(function: str, path: object) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+def local_path(function: str, path: object) -> Path:
+    """An argument of that function as an absolute path. Raises UsageError where it is none, or empty."""
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path) or not os.fspath(path):
         raise UsageError(f"{function}({path!r}): give a path, as a str or a path object")
     return Path(path).absolute()
 
 
 def fetchfolder(path: str | os.PathLike[str]) -> Folder:
     """Make a local folder an input. It is known by its name and contents; where it lies is in no hash."""
-    place = _absolute("fetchfolder", path)
+    place = local_path("fetchfolder", path)
     if not place.is_dir():
         raise UsageError(f"fetchfolder: {place} is no folder")
     return local_folder(content=content_digest(scan(place)), label=_label(place.name), path=str(place))

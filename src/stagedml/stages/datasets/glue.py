@@ -15,7 +15,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import BuildError, UsageError
 from stagedml.ml.glue import TASKS, GlueTask, glue_task
-from stagedml.stages.fetch import fetchfolder, fetchurl
+from stagedml.stages.fetch import fetchfolder, fetchurl, local_path
 from stagedml.types import Folder, Glue
 
 _MRPC = "https://dl.fbaipublicfiles.com/senteval/senteval_data/"
@@ -148,7 +148,7 @@ def fetch_glue(task_name: str, folder: str | os.PathLike[str] | None = None) -> 
     """
     task = glue_task(task_name)
     if folder is not None:
-        return glue_files(source=fetchfolder(_task_folder(task, Path(folder))), task=task.name)
+        return glue_files(source=fetchfolder(_task_folder(task, local_path("fetch_glue", folder))), task=task.name)
     if task.name == "MRPC":
         return glue_mrpc(
             train_text=fetchurl(

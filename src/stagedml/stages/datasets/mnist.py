@@ -14,7 +14,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import UsageError
 from stagedml.ml.mnist import IDX_FILES, NPZ_FILE
-from stagedml.stages.fetch import fetchlocal, fetchurl
+from stagedml.stages.fetch import fetchlocal, fetchurl, local_path
 from stagedml.types import Mnist
 
 Layout = Literal["idx", "npz"]
@@ -91,7 +91,7 @@ def fetch_mnist(folder: str | os.PathLike[str] | None = None, layout: Layout = "
     if layout not in get_args(Layout):
         raise UsageError(f"layout is {layout!r}, none of {', '.join(get_args(Layout))}")
     if folder is not None:
-        return _local(Path(folder))
+        return _local(local_path("fetch_mnist", folder))
     if layout == "npz":
         return mnist_npz(source=fetchurl(_NPZ, sha256=_NPZ_SHA256).file)
     return mnist_idx(

@@ -7,13 +7,12 @@ corpus lies in the authors' repository; the sums are the first StagedML's.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import UsageError
-from stagedml.stages.fetch import fetchlocal, fetchurl
+from stagedml.stages.fetch import fetchlocal, fetchurl, local_path
 from stagedml.types import ParallelText
 
 _URL = "https://raw.githubusercontent.com/TellinaTool/nl2bash/466c5fe873ab08c7cc0112ea1521cc6ad9c20992/data/bash/all.{}"
@@ -61,7 +60,7 @@ def fetch_nl2bash(folder: str | os.PathLike[str] | None = None) -> ParallelText:
     if folder is None:
         nl, cm = (fetchurl(_URL.format(language), sha256=sha256) for language, sha256 in _SHA256.items())
         return nl2bash(descriptions=nl.file, commands=cm.file)
-    paths = [Path(folder) / f"all.{language}" for language in _SHA256]
+    paths = [local_path("fetch_nl2bash", folder) / f"all.{language}" for language in _SHA256]
     if missing := [path.name for path in paths if not path.is_file()]:
         raise UsageError(f"{folder} holds no {' and no '.join(missing)}, the files of NL2Bash")
     nl, cm = map(fetchlocal, paths)

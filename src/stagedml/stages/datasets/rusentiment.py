@@ -15,7 +15,7 @@ from stagedml.errors import BuildError, UsageError
 from stagedml.ml.rusentiment import PUBLISHED, RUSENTIMENT, find_rusentiment
 from stagedml.remotes.checksum import Checksum
 from stagedml.settings import VARIABLES, read_settings
-from stagedml.stages.fetch import fetchfolder, fetchlocal
+from stagedml.stages.fetch import fetchfolder, fetchlocal, local_path
 from stagedml.types import Folder, Glue
 
 _VARIABLE = VARIABLES["rusentiment"][0][0]
@@ -77,7 +77,7 @@ def fetch_rusentiment(file: str | os.PathLike[str] | None = None, folder: str | 
     if file is not None and folder is not None:
         raise UsageError("RuSentiment: give `file` or `folder`, not both")
     if folder is not None:
-        find_rusentiment(Path(folder))
+        find_rusentiment(local_path("fetch_rusentiment", folder))
         return rusentiment_files(source=fetchfolder(folder))
     if file is not None:
         source = fetchlocal(file, unpack=True)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import UsageError
 from stagedml.ml.squad import edition_of
-from stagedml.stages.fetch import fetchlocal, fetchurl
+from stagedml.stages.fetch import fetchlocal, fetchurl, local_path
 from stagedml.types import File, Squad
 
 _SITE = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
@@ -67,9 +66,13 @@ def fetch_squad(task: str, folder: str | os.PathLike[str] | None = None) -> Squa
     """
     edition = edition_of(task)
     names = (edition.train, edition.dev)
-    if folder is not None and (missing := tuple(name for name in names if not Path(folder, name).is_file())):
-        raise NoSquadFolder(str(folder), missing)
-    train, dev = (_file(name) if folder is None else fetchlocal(Path(folder, name)) for name in names)
+    if folder is None:
+        train, dev = map(_file, names)
+    else:
+        paths = [local_path("fetch_squad", folder) / name for name in names]
+        if missing := tuple(path.name for path in paths if not path.is_file()):
+            raise NoSquadFolder(str(folder), missing)
+        train, dev = map(fetchlocal, paths)
     return squad_files(train_file=train.file, dev_file=dev.file, task=task)
 
 

@@ -14,7 +14,7 @@ from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import BuildError, UsageError
-from stagedml.stages.fetch import fetchfolder, fetchurl
+from stagedml.stages.fetch import fetchfolder, fetchurl, local_path
 from stagedml.types import Folder, ParallelText
 
 _NEWS_COMMENTARY = (
@@ -114,7 +114,7 @@ def fetch_wmt(languages: str, folder: str | os.PathLike[str] | None = None) -> P
         return parallel_text(
             sources=[fetchfolder(folder)],
             languages=languages,
-            splits={split: [split] for split in _local_splits(Path(folder), languages)},
+            splits={split: [split] for split in _local_splits(local_path("fetch_wmt", folder), languages)},
         )
     if languages not in WMT:
         raise UsageError(f"no data of WMT is known for {languages!r}, but for {' and '.join(WMT)}; or give `folder`")

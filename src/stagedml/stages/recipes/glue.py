@@ -6,13 +6,12 @@ The tasks' files are those that GLUE's authors publish; MRPC is made of Microsof
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, overload
 
 from stagedml.errors import UsageError
 from stagedml.ml.glue import TASKS
 from stagedml.stages.datasets.glue import PUBLISHED, fetch_glue, tasks_in
-from stagedml.stages.fetch import Local
+from stagedml.stages.fetch import Local, local_path
 from stagedml.stages.models.bert_export import bert_export
 from stagedml.stages.models.bert_glue import bert_finetune_glue, bert_predict_glue
 from stagedml.stages.models.glue_settings import glue_settings
@@ -53,7 +52,7 @@ def all_fetchglue(task_name: str | None = None, folder: Local | None = None) -> 
     """
     if task_name is not None:
         return fetch_glue(task_name, folder)
-    names = PUBLISHED if folder is None else tasks_in(Path(folder))
+    names = PUBLISHED if folder is None else tasks_in(local_path("all_fetchglue", folder))
     return {name: fetch_glue(name, folder) for name in names}
 
 
