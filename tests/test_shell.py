@@ -53,8 +53,6 @@ def in_env(
     shell: str, env: Path, commands: str, cwd: str | Path = "/", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """The commands in a strict shell that read `env` first, in the environment in which the tests run."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} here")
     variables = {name: value for name, value in os.environ.items() if name not in PATHS}
     return subprocess.run(
         [shell, "-euc", f". '{env}' && {commands}"],
@@ -69,6 +67,8 @@ def in_env(
 
 @pytest.fixture(params=["bash", "zsh"])
 def shell(request: pytest.FixtureRequest) -> str:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param} here")
     return str(request.param)
 
 
