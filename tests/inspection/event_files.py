@@ -46,3 +46,15 @@ def write_events(folder: Path, scalars: Mapping[str, Mapping[int, float]], name:
     records += [scalar(step, tag, value) for tag, values in scalars.items() for step, value in values.items()]
     file.write_bytes(b"".join(records))
     return file
+
+
+def tags_of(folder: Path) -> set[tuple[str, int]]:
+    """The tags of all events below a folder, with their steps."""
+    from stagedml.ml.framework import tf
+
+    return {
+        (value.tag, event.step)
+        for path in folder.rglob("events*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    }

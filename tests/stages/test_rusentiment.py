@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspection.event_files import tags_of
 from ml.rusentiment_files import write_rusentiment
-from stagedml import BuildError, UsageError, instantiate, mklens, plan, realize, store_initialize
+from stagedml import BuildError, UsageError, instantiate, mklens, plan, realize, rref2path, store_initialize
 from stagedml.engine.events import Observer
 from stagedml.ml.rusentiment import RUSENTIMENT
 from stagedml.stages.all import (
@@ -115,5 +116,8 @@ def test_a_model_learns_and_its_confusion_is_what_others_count(folder: Path) -> 
 
 @pytest.mark.tensorflow
 def test_the_dry_run_needs_nothing_from_elsewhere() -> None:
-    result = mklens(realize(instantiate(dryrun_finetune_rusentiment), offline=True))
+    rref = realize(instantiate(dryrun_finetune_rusentiment), offline=True, args={"histograms": True})
+    result = mklens(rref)
     assert sum(map(sum, json.loads(result.confusion.contents)["test"]["counts"])) == 40
+    for folder in (rref2path(rref), result.bert.syspath):
+        assert any("kernel" in tag for tag, _ in tags_of(Path(folder)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inspection.event_files import tags_of
 from stagedml import (
     BuildError,
     instantiate,
@@ -58,7 +59,8 @@ def official_folder(folder: Path, task: str) -> Path:
 @pytest.mark.parametrize("task", EDITIONS)
 def test_an_edition_goes_from_files_to_answers_and_metrics_that_follow_from_them(root: Path, task: str) -> None:
     store_initialize(root)
-    rref = realize(instantiate(TINY[task]))
+    rref = realize(instantiate(TINY[task]), args={"histograms": True})
+    assert any("kernel" in tag for tag, _ in tags_of(Path(rref2path(rref))))
     lens, folder = mklens(rref), Path(rref2path(rref))
     metrics, edition = json.loads(lens.metrics.contents), EDITIONS[task]
     for split, prefix in (("valid", "eval"), ("test", "test")):

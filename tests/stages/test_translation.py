@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inspection.event_files import tags_of
 from stagedml import DRef, instantiate, mklens, realize, redefine, rref2path, store_initialize
 from stagedml.errors import StagedmlError, UsageError
 from stagedml.ml.parallel_text import read_lines
@@ -53,7 +54,9 @@ def some_texts(folder: Path) -> Path:
 @pytest.mark.tensorflow
 def test_a_tiny_transformer_goes_from_generated_text_to_bleu(tmp_path: Path) -> None:
     store_initialize(tmp_path / "root")
-    folder = Path(rref2path(realize(instantiate(redefine(dryrun_transformer, lambda own: own.update(epochs=1))))))
+    declared = instantiate(redefine(dryrun_transformer, lambda own: own.update(epochs=1)))
+    folder = Path(rref2path(realize(declared, args={"histograms": True})))
+    assert any("kernel" in tag for tag, _ in tags_of(folder))
     metrics = json.loads((folder / "metrics.json").read_text())
     scores = {f"{split}_{name}" for split in ("eval", "test") for name in ("loss", "accuracy", "bleu", "exact_match")}
     assert set(metrics) == {"train_loss", "bleu_signature", *scores}

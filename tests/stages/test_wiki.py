@@ -193,7 +193,9 @@ def test_a_wiki_that_nobody_knows_and_files_that_are_no_dumps_are_told(tmp_path:
     with pytest.raises(UsageError, match=r"known are enwiki, ruwiki; of others, give a local file as dump="):
         fetch_wiki("frwiki")
     (tmp_path / "notes.txt").write_text("Not a dump.")
-    with pytest.raises(BuildError, match=r"notes\.txt: after 0 pages: .* wanted is a whole MediaWiki XML dump") as caught:
+    with pytest.raises(
+        BuildError, match=r"notes\.txt: after 0 pages: .* wanted is a whole MediaWiki XML dump"
+    ) as caught:
         realize(instantiate(all_extractenwiki, tmp_path / "notes.txt"))
     told = str(caught.value).splitlines()
     assert told[1].endswith(f"-local-notes-txt was made with path={str(tmp_path / 'notes.txt')!r}")

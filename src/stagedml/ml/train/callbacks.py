@@ -183,7 +183,12 @@ class ReduceOnPlateau(Watch):
 
 
 @dataclass(frozen=True)
-class Histograms(Callback):
+class Shown(Callback):
+    """The base of those that write for TensorBoard alone: what comes out of a training is the same without them."""
+
+
+@dataclass(frozen=True)
+class Histograms(Shown):
     """Show the distribution of each trained weight after each epoch in TensorBoard."""
 
     def log(self, folder: Path) -> Log:
@@ -208,7 +213,7 @@ class _Histograms(Log):
 
 
 @dataclass(frozen=True)
-class Profile(Callback):
+class Profile(Shown):
     """Record with TensorFlow's profiler what some steps spend their time on, for TensorBoard.
 
     Attributes:
@@ -222,6 +227,18 @@ class Profile(Callback):
     def log(self, folder: Path) -> Log:
         """Write into the training's folder."""
         return _Profile(folder, self)
+
+
+def shown(*, histograms: bool, profile_steps: int) -> tuple[Callback, ...]:
+    """What is shown in TensorBoard beside the usual numbers.
+
+    Args:
+        histograms: of the weights.
+        profile_steps: how many steps are recorded with the profiler; 0 for none.
+    """
+    if profile_steps < 0:
+        raise UsageError(f"profile_steps is {profile_steps}; give how many steps to record, or 0 for none")
+    return (*([Histograms()] * histograms), *([Profile(steps=profile_steps)] if profile_steps else []))
 
 
 class _Profile(Log):

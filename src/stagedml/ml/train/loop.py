@@ -36,7 +36,7 @@ from stagedml.errors import UsageError
 from stagedml.ml.framework import tf
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.train.batching import Batch, Batches, ahead, grouped
-from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, Log, StepReport
+from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, Log, Shown, StepReport
 from stagedml.ml.train.determinism import machine, seeded
 from stagedml.ml.train.devices import Devices, strategy
 from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
@@ -177,7 +177,8 @@ def train(
     state = _State()
     saver = None
     if checkpoints:
-        training = {"label": label, "seed": seed, "steps": total, "settings": settings, "callbacks": list(callbacks)}
+        training = {"label": label, "seed": seed, "steps": total, "settings": settings}
+        training["callbacks"] = [each for each in callbacks if not isinstance(each, Shown)]
         training |= {"identity": identity, "batch": _digest(example.items()), "machine": machine()}
         saver = _Saver(checkpoints, label, training, model.variables, step.variables, best)
         state = saver.restore()

@@ -38,6 +38,8 @@ def bert_finetune_glue(
     deterministic: bool = True,
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
+    histograms: Exec[bool] = False,
+    profile_steps: Exec[int] = 0,
     checkpoint: RefPath = output("model.ckpt", prefix=True),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
@@ -60,6 +62,7 @@ def bert_finetune_glue(
     from stagedml.ml.models.bert.classifier import Splits, finetune
     from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
     from stagedml.ml.tasks import task_named
+    from stagedml.ml.train.callbacks import shown
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
@@ -95,7 +98,10 @@ def bert_finetune_glue(
             batch_size=batch_size,
             batch_tokens=batch_tokens,
             dropout=dropout,
-            callbacks=watching(description.metrics, keep_best, patience, plateau_factor),
+            callbacks=(
+                *watching(description.metrics, keep_best, patience, plateau_factor),
+                *shown(histograms=histograms, profile_steps=profile_steps),
+            ),
         ),
         seed=build.seed,
         output=build.outpath,

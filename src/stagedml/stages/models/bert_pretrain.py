@@ -37,6 +37,8 @@ def bert_pretrain(
     devices: Literal["one", "mirrored"] = "one",
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
+    histograms: Exec[bool] = False,
+    profile_steps: Exec[int] = 0,
     bert_config: RefPath = output("bert_config.json"),
     bert_vocab: RefPath = output("vocab.txt"),
     bert_ckpt: RefPath = output("bert_model.ckpt", prefix=True),
@@ -53,6 +55,7 @@ def bert_pretrain(
     """
     from stagedml.ml.models.bert.pretraining import PretrainRows, PretrainSettings, Start, pretrain
     from stagedml.ml.pretrain_records import shard_path
+    from stagedml.ml.train.callbacks import shown
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
@@ -91,6 +94,7 @@ def bert_pretrain(
         ),
         seed=build.seed,
         output=build.outpath,
+        callbacks=shown(histograms=histograms, profile_steps=profile_steps),
         log_dir=build.log_dir,
         progress=build.progress,
         checkpoints=Checkpoints(build.checkpoint_dir, every_s=checkpoint_every_s),

@@ -41,6 +41,8 @@ def bert_finetune_squad(
     deterministic: bool = True,
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
+    histograms: Exec[bool] = False,
+    profile_steps: Exec[int] = 0,
     checkpoint: RefPath = output("model.ckpt", prefix=True),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
@@ -59,6 +61,7 @@ def bert_finetune_squad(
     from stagedml.ml.models.bert.span import METRICS, Splits, finetune_span
     from stagedml.ml.squad import edition_of
     from stagedml.ml.squad_answers import AnswerSettings
+    from stagedml.ml.train.callbacks import shown
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
@@ -90,7 +93,10 @@ def bert_finetune_squad(
             batch_size=batch_size,
             batch_tokens=batch_tokens,
             dropout=dropout,
-            callbacks=watching(METRICS, keep_best, patience, plateau_factor),
+            callbacks=(
+                *watching(METRICS, keep_best, patience, plateau_factor),
+                *shown(histograms=histograms, profile_steps=profile_steps),
+            ),
         ),
         answering=AnswerSettings(n_best=n_best, max_length=max_answer_length),
         null_threshold=null_threshold,

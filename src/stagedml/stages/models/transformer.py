@@ -38,6 +38,8 @@ def transformer(
     deterministic: bool = True,
     seed: int = 0,
     checkpoint_every_s: Exec[float] = 60.0,
+    histograms: Exec[bool] = False,
+    profile_steps: Exec[int] = 0,
     shape: RefPath = output("model.json"),
     subwords: RefPath = output("subwords.model"),
     checkpoint: RefPath = output("model.ckpt", prefix=True),
@@ -57,6 +59,7 @@ def transformer(
     """
     from stagedml.ml.models.transformer.training import TranslationData, TranslatorSettings, train_translator
     from stagedml.ml.models.transformer.translator import Search, Shape
+    from stagedml.ml.train.callbacks import shown
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints
@@ -90,6 +93,7 @@ def transformer(
         ),
         seed=build.seed,
         output=build.outpath,
+        callbacks=shown(histograms=histograms, profile_steps=profile_steps),
         log_dir=build.log_dir,
         progress=build.progress,
         checkpoints=Checkpoints(build.checkpoint_dir, every_s=checkpoint_every_s),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -339,7 +339,7 @@ def finetune_head(
         log_dir=log_dir,
         progress=progress,
         checkpoints=checkpoints,
-        identity={"settings": settings, "config": headed.config, **identity},
+        identity={"settings": replace(settings, callbacks=()), "config": headed.config, **identity},
     )
 
     kept = trained.reports[trained.epoch - 1].measured

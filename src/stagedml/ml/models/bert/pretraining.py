@@ -36,7 +36,7 @@ from stagedml.ml.progress import Progress, silent
 from stagedml.ml.ragged import Ragged
 from stagedml.ml.tokenizers import read_vocabulary
 from stagedml.ml.train.batching import Batch, Batches, LengthBatches, ShardBatches, SortedBatches
-from stagedml.ml.train.callbacks import EpochReport
+from stagedml.ml.train.callbacks import Callback, EpochReport
 from stagedml.ml.train.loop import TrainSettings, train
 from stagedml.ml.train.results import log_scalars, write_results
 from stagedml.ml.train.resume import Checkpoints, digest_of
@@ -145,6 +145,7 @@ def pretrain(
     seed: int,
     output: Path,
     start: Start | None = None,
+    callbacks: Sequence[Callback] = (),
     log_dir: Path | None = None,
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
@@ -164,6 +165,7 @@ def pretrain(
         start: begin with the weights of this model, those of its heads included where it has them, instead of fresh
             ones. Its optimizer's state is not kept: the rate warms up again. The order of the data and the dropout then
             follow from these weights, too, so that no two trainings of a chain repeat each other's.
+        callbacks: what may happen on the way.
         log_dir: for TensorBoard; holds clocks and rates.
         progress: told of the training.
         checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
@@ -217,6 +219,7 @@ def pretrain(
         weigh=lambda batch: float(batch["weights"].sum()),
         after_epoch=after_epoch,
         label="pretrain",
+        callbacks=callbacks,
         log_dir=log_dir,
         progress=progress,
         checkpoints=checkpoints,

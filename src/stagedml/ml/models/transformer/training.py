@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from stagedml.ml.parallel_text import read_lines, write_lines
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.subwords import Subwords
 from stagedml.ml.train.batching import LengthBatches
-from stagedml.ml.train.callbacks import EpochReport
+from stagedml.ml.train.callbacks import Callback, EpochReport
 from stagedml.ml.train.loop import TrainSettings, assign, train
 from stagedml.ml.train.results import METRICS_FILE, Evaluation, log_scalars, write_json, write_results
 from stagedml.ml.train.resume import Checkpoints, digest_of
@@ -104,6 +105,7 @@ def train_translator(
     *,
     seed: int,
     output: Path,
+    callbacks: Sequence[Callback] = (),
     log_dir: Path | None = None,
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
@@ -120,6 +122,7 @@ def train_translator(
         settings: what else there is to say.
         seed: of the weights, the order of the data and the dropout.
         output: a folder that exists.
+        callbacks: what may happen on the way.
         log_dir: for TensorBoard; holds clocks and rates.
         progress: told of training and translation.
         checkpoints: where to keep what is needed to go on after a crash; what comes out is the same.
@@ -153,6 +156,7 @@ def train_translator(
         training,
         seed=seed,
         weigh=translator.weigh,
+        callbacks=callbacks,
         after_epoch=after_epoch,
         log_dir=log_dir,
         progress=progress,
