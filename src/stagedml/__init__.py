@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stagedml.authoring.redefine import pinned as pinned
     from stagedml.authoring.redefine import redefine as redefine
     from stagedml.authoring.resources import Resources as Resources
+    from stagedml.authoring.schema import Interval as Interval
     from stagedml.authoring.session import current_store as current_store
     from stagedml.authoring.session import store_initialize as store_initialize
     from stagedml.authoring.session import using_store as using_store
@@ -104,6 +105,7 @@ _WHERE = {
     "stagedml.authoring.realized": ("realized",),
     "stagedml.authoring.redefine": ("pinned", "redefine"),
     "stagedml.authoring.resources": ("Resources",),
+    "stagedml.authoring.schema": ("Interval",),
     "stagedml.authoring.session": ("current_store", "store_initialize", "using_store"),
     "stagedml.authoring.stage": ("Exec", "Stage", "output", "stage"),
     "stagedml.engine.blessing": ("bless", "borrow"),

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from stagedml import (
     Artifact,
     Build,
     Exec,
+    Interval,
     RefPath,
     Stage,
     Store,
@@ -70,7 +71,10 @@ def take(
     path: RefPath | None = None,
     source: Text | None = None,
     either: Text | Count | None = None,
-    workers: Exec[int] = 1,
+    share: Annotated[float, Interval(ge=0, lt=1)] = 0.5,
+    counts: list[Annotated[int, Interval(ge=1)]] = [],  # noqa: B006
+    most: Annotated[int, Interval(gt=0, le=9)] | None = None,
+    workers: Exec[Annotated[int, Interval(ge=1)]] = 1,
 ) -> None:
     """Do nothing."""
 
@@ -109,13 +113,36 @@ def problems(function: Callable[..., Any], **arguments: Any) -> tuple[str, ...]:
         ("table", [1], "dict, got [1] (a list)"),
         ("path", ["a", "b"], "got ['a', 'b'] (a list)"),
         ("path", "a", "got 'a' (a str)"),
-        ("workers", "2", "int, got '2' (a str)"),
+        ("share", 1, "float >= 0 and < 1, got 1 (an int)"),
+        ("share", -0.1, "float >= 0 and < 1, got -0.1 (a float)"),
+        ("share", math.nan, "float >= 0 and < 1, got nan (a float)"),
+        ("share", "0.1", "float >= 0 and < 1, got '0.1' (a str)"),
+        ("most", 0, "int > 0 and <= 9 | None, got 0 (an int)"),
+        ("most", 10, "int > 0 and <= 9 | None, got 10 (an int)"),
+        ("workers", "2", "int >= 1, got '2' (a str)"),
+        ("workers", 0, "int >= 1, got 0 (an int)"),
     ],
 )
 def test_a_wrong_type_names_stage_field_wanted_and_got(field: str, value: object, wanted: str, store: Store) -> None:
     (problem,) = problems(take, **{field: value})
     assert problem.startswith(f"{field}: wanted ")
     assert problem.endswith(wanted)
+
+
+def test_bounds_are_not_part_of_what_a_stage_is(store: Store) -> None:
+    def declared(bounds: Any) -> str:
+        def bounded(build: Build, *, share=0.5) -> None:  # type: ignore[no-untyped-def]
+            """Do nothing."""
+
+        bounded.__annotations__["share"] = bounds
+        return str(instantiate(stage(Anything, name="bounded")(bounded)).result)
+
+    bounds = (float, Annotated[float, Interval(ge=0)], Annotated[float, Interval(lt=1)])
+    assert len(set(map(declared, bounds))) == 1
+
+
+def test_a_number_out_of_bounds_in_a_list_is_told_with_its_place(store: Store) -> None:
+    assert problems(take, counts=[1, 0]) == ("counts[1]: wanted int >= 1, got 0 (an int)",)
 
 
 def test_a_wrong_artifact_names_both_types(store: Store) -> None:

@@ -1,16 +1,19 @@
 """Types of stage parameters and artifact fields, and checking values against them.
 
 Allowed are what a config can hold: `str`, `int`, `float`, `bool`, `None`, `Literal`, unions, `list[T]`, `dict[str, T]`,
-`Any`, paths into artifacts (`RefPath`), and artifact types. A whole number is fine where a float is asked for, and is
-stored as a float, so that 1 and 1.0 are one config.
+`Any`, paths into artifacts (`RefPath`), and artifact types; numbers perhaps within bounds, `Annotated[int,
+Interval(ge=1)]`. A whole number is fine where a float is asked for, and is stored as a float, so that 1 and 1.0 are one
+config.
 """
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
 
 from stagedml.authoring.pylightnix import DRef, RefPath
 from stagedml.core.config import article, is_ref_path
@@ -60,6 +63,36 @@ class Mismatch(Exception):
         return cls([f"{field}: wanted {wanted}, got {describe(value)}"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Bounds of a number: `Annotated[float, Interval(ge=0, lt=1)]`. What is not a number lies in none.
+
+    They are looked at where a stage is declared, and are no part of what it is.
+
+    Attributes:
+        ge, gt: the number is at least that, or above it.
+        le, lt: it is at most that, or below it.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (
+            not math.isnan(number)
+            and (self.ge is None or number >= self.ge)
+            and (self.gt is None or number > self.gt)
+            and (self.le is None or number <= self.le)
+            and (self.lt is None or number < self.lt)
+        )
+
+    def __str__(self) -> str:
+        bounds = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
+        return " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+
+
 def describe(value: object) -> str:
     """A value and its type in a few words."""
     text = repr(value)
@@ -74,6 +107,9 @@ def type_name(annotation: Any) -> str:
         return "None"
     if annotation == RefPath:
         return "RefPath"
+    if typing.get_origin(annotation) is Annotated:
+        bounds = [str(each) for each in typing.get_args(annotation)[1:] if isinstance(each, Interval)]
+        return " ".join((type_name(typing.get_args(annotation)[0]), " and ".join(bounds))).rstrip()
     if typing.get_origin(annotation) in (Union, types.UnionType):  # Python 3.10 writes them in two ways
         return " | ".join(map(type_name, typing.get_args(annotation)))
     if isinstance(annotation, type) and not typing.get_args(annotation):
@@ -94,6 +130,9 @@ def compile_check(annotation: Any, where: str) -> Check:
     if isinstance(annotation, type) and issubclass(annotation, DRef):
         return _instance_of(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        intervals = [each for each in arguments[1:] if isinstance(each, Interval)]
+        return _within(compile_check(arguments[0], where), intervals, type_name(annotation))
     if origin is typing.Literal:
         return _one_of(arguments)
     if origin in (Union, types.UnionType):
@@ -143,6 +182,19 @@ def _number(value: Any, field: str) -> Any:
     if type(value) in (int, float):
         return float(value)
     raise Mismatch.of(field, "float", value)
+
+
+def _within(unbounded: Check, intervals: Sequence[Interval], wanted: str) -> Check:
+    def check(value: Any, field: str) -> Any:
+        try:
+            checked = unbounded(value, field)
+        except Mismatch:
+            raise Mismatch.of(field, wanted, value) from None
+        if all(checked in interval for interval in intervals):
+            return checked
+        raise Mismatch.of(field, wanted, value)
+
+    return check
 
 
 def _instance_of(artifact: type) -> Check:

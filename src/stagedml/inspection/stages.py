@@ -101,12 +101,12 @@ def _makers(artifact: Any, catalogue: Mapping[str, Callable[..., Any]]) -> Itera
 
 def _stage_parameters(stage: Stage[..., Any]) -> list[ParameterView]:
     config = [
-        ParameterView(name, _written(stage.annotations[name]), _default(stage.defaults, name), "config")
+        ParameterView(name, _written(stage.type_names[name]), _default(stage.defaults, name), "config")
         for name in stage.checks
     ]
     run = [
-        ParameterView(name, _written(kind), _default(stage.exec_defaults, name), "exec")
-        for name, kind in stage.exec_annotations.items()
+        ParameterView(name, _written(stage.type_names[name]), _default(stage.exec_defaults, name), "exec")
+        for name in stage.exec_checks
     ]
     outputs = [ParameterView(name, "RefPath", "/".join(path[1:]), "output") for name, path in stage.outputs.items()]
     return [*config, *run, *outputs]
@@ -141,4 +141,4 @@ def _written(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty or annotation == "":
         return ""
     written = annotation if isinstance(annotation, str) else schema.type_name(annotation)
-    return re.sub(r"\b[\w.]+\.(?=\w)", "", written)  # without modules
+    return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", written)  # without modules

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stagedml.authoring.instantiate import Instantiated
-from stagedml.authoring.schema import type_name
 from stagedml.authoring.stage import Stage
 from stagedml.core import words
 from stagedml.core.differences import cut_to_difference
@@ -45,7 +44,7 @@ def summary(stage: Stage[..., Any]) -> str:
 
 def parameters(stage: Stage[..., Any]) -> list[tuple[str, str, str]]:
     """The parameters of a stage: name, type, and default as it is written, "" if it must be given."""
-    rows = [(name, type_name(stage.annotations[name]), stage.defaults) for name in stage.checks]
+    rows = [(name, stage.type_names[name], stage.defaults) for name in stage.checks]
     rows += [(name, "Exec", stage.exec_defaults) for name in stage.exec_checks]
     return [
         (name, cut(kind, _LONGEST), cut(repr(defaults[name]), _LONGEST) if name in defaults else "")

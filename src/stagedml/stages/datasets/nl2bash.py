@@ -13,6 +13,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
 from stagedml.errors import UsageError
 from stagedml.stages.fetch import fetchlocal, fetchurl, local_path
+from stagedml.stages.parameters import ShareBetween
 from stagedml.types import ParallelText
 
 _URL = "https://raw.githubusercontent.com/TellinaTool/nl2bash/466c5fe873ab08c7cc0112ea1521cc6ad9c20992/data/bash/all.{}"
@@ -29,7 +30,7 @@ def nl2bash(
     descriptions: RefPath,
     commands: RefPath,
     languages: str = "nl-cm",
-    train_share: float = 0.9,
+    train_share: ShareBetween = 0.9,
     seed: int = 0,
     folder: RefPath = output("text"),
 ) -> None:

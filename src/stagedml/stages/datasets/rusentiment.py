@@ -16,6 +16,7 @@ from stagedml.ml.rusentiment import PUBLISHED, RUSENTIMENT, find_rusentiment
 from stagedml.remotes.checksum import Checksum
 from stagedml.settings import VARIABLES, read_settings
 from stagedml.stages.fetch import fetchfolder, fetchlocal, local_path
+from stagedml.stages.parameters import Natural
 from stagedml.types import Folder, Glue
 
 _VARIABLE = VARIABLES["rusentiment"][0][0]
@@ -47,7 +48,7 @@ def rusentiment_files(
     *,
     source: Folder,
     sha256: str | None = None,
-    allow_malformed: int = 0,
+    allow_malformed: Natural = 0,
     task: str = RUSENTIMENT.name,
     folder: RefPath = output(RUSENTIMENT.name),
 ) -> None:

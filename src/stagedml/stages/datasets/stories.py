@@ -5,6 +5,7 @@ from __future__ import annotations
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
+from stagedml.stages.parameters import Count
 from stagedml.types import Glue, ParallelText, ParaphraseCorpus, Squad, Text
 
 
@@ -67,8 +68,8 @@ def squad_stories(
     build: Build,
     *,
     task: str,
-    train_articles: int,
-    dev_articles: int,
+    train_articles: Count,
+    dev_articles: Count,
     seed: int = 0,
     train: RefPath = output("train.json"),
     dev: RefPath = output("dev.json"),

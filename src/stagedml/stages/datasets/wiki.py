@@ -14,6 +14,7 @@ from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
 from stagedml.errors import UsageError
 from stagedml.stages.fetch import fetchlocal, fetchurl
+from stagedml.stages.parameters import Count
 from stagedml.types import File, WikiStat, WikiText
 
 _SHA1 = {  # wiki: (date, sha1)
@@ -46,7 +47,7 @@ def extract_wiki(
     wiki: str,
     text: RefPath = output("text.txt"),
     counts: RefPath = output("counts.json"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Take the sentences of all articles out of a MediaWiki dump; `wiki` is but its name.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages.parameters import Count, NotNegative, Positive, ShareBelowOne
 from stagedml.types import ConvnnMnist, LenetMnist, Mnist
 
 
@@ -13,11 +14,11 @@ def convnn_mnist(
     build: Build,
     *,
     mnist: Mnist,
-    learning_rate: float = 1e-3,
-    batch_size: int = 32,
-    epochs: int = 6,
+    learning_rate: Positive = 1e-3,
+    batch_size: Count = 32,
+    epochs: Count = 6,
     seed: int = 0,
-    checkpoint_every_s: Exec[float] = 60.0,
+    checkpoint_every_s: Exec[NotNegative] = 60.0,
     weights: RefPath = output("weights.safetensors"),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),
@@ -50,12 +51,12 @@ def lenet_mnist(
     build: Build,
     *,
     mnist: Mnist,
-    learning_rate: float = 0.05,
-    momentum: float = 0.9,
-    batch_size: int = 32,
-    epochs: int = 10,
+    learning_rate: Positive = 0.05,
+    momentum: ShareBelowOne = 0.9,
+    batch_size: Count = 32,
+    epochs: Count = 10,
     seed: int = 0,
-    checkpoint_every_s: Exec[float] = 60.0,
+    checkpoint_every_s: Exec[NotNegative] = 60.0,
     weights: RefPath = output("weights.safetensors"),
     metrics: RefPath = output("metrics.json"),
     protocol: RefPath = output("protocol.json"),

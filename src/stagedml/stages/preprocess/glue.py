@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages.parameters import Count, Natural
 from stagedml.types import BertCP, Glue, GlueTFR, GlueUnlabelledTFR
 
 
@@ -18,14 +19,14 @@ def glue_tfrecords(
     glue: Glue,
     bert: BertCP,
     task: str = "MRPC",
-    max_seq_length: int = 128,
-    allow_malformed: int | None = None,
+    max_seq_length: Count = 128,
+    allow_malformed: Natural | None = None,
     train: RefPath = output("train.tfrecord"),
     valid: RefPath = output("valid.tfrecord"),
     test: RefPath = output("test.tfrecord"),
     more: RefPath = output("more"),
     rows: RefPath = output("rows.json"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Tokenize one GLUE task with the vocabulary of one BERT, unpadded.
 
@@ -44,11 +45,11 @@ def glue_unlabelled_tfrecords(
     glue: Glue,
     bert: BertCP,
     task: str = "AX",
-    max_seq_length: int = 128,
-    allow_malformed: int | None = None,
+    max_seq_length: Count = 128,
+    allow_malformed: Natural | None = None,
     more: RefPath = output("more"),
     rows: RefPath = output("rows.json"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Tokenize a task of GLUE that has nothing to learn from; all else as of `glue_tfrecords`."""
     _tokenize(build, glue, bert, task, {}, more, rows, max_seq_length, allow_malformed, workers)

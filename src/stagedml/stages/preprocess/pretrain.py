@@ -8,6 +8,7 @@ import shutil
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages.parameters import Count, Share, ShareBelowOne, ShareBetween
 from stagedml.types import PretrainTFR, Text, Vocabulary
 
 
@@ -18,22 +19,22 @@ def bert_pretrain_tfrecords(
     corpus: Text,
     vocabulary: Vocabulary,
     cased: bool = False,
-    max_seq_length: int = 128,
-    row_sentences: int | None = None,
-    short_share: float = 0.1,
-    random_next_share: float = 0.5,
-    mask_share: float = 0.15,
-    mask_token_share: float = 0.8,
-    random_token_share: float = 0.1,
+    max_seq_length: Count = 128,
+    row_sentences: Count | None = None,
+    short_share: ShareBelowOne = 0.1,
+    random_next_share: ShareBelowOne = 0.5,
+    mask_share: ShareBetween = 0.15,
+    mask_token_share: Share = 0.8,
+    random_token_share: Share = 0.1,
     whole_words: bool = False,
-    dupe_factor: int = 10,
+    dupe_factor: Count = 10,
     held_out_every: int = 20,
     seed: int = 0,
     train: RefPath = output("train"),
     valid: RefPath = output("valid.tfrecord"),
     rows: RefPath = output("rows.json"),
     vocab: RefPath = output("vocab.txt"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Cut text into rows of two segments and hide a share of `mask_share` of their word pieces, or of their words if
     `whole_words`; in a share of `random_next_share` the second segment is from another document.

@@ -7,6 +7,7 @@ import json
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages.parameters import Count, Natural
 from stagedml.types import BertCP, Squad, SquadTFR
 
 
@@ -17,16 +18,16 @@ def squad_tfrecords(
     squad: Squad,
     bert: BertCP,
     task: str = "squad11",
-    max_seq_length: int = 384,
-    doc_stride: int = 128,
-    max_query_length: int = 64,
-    allow_malformed: int = 0,
+    max_seq_length: Count = 384,
+    doc_stride: Count = 128,
+    max_query_length: Count = 64,
+    allow_malformed: Natural = 0,
     train: RefPath = output("train.tfrecord"),
     valid: RefPath = output("valid.tfrecord"),
     test: RefPath = output("test.tfrecord"),
     texts: RefPath = output("texts"),
     rows: RefPath = output("rows.json"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Tokenize an edition of SQuAD with the vocabulary of one BERT, unpadded.
 

@@ -8,6 +8,7 @@ from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
 from stagedml.errors import UsageError
+from stagedml.stages.parameters import Count
 from stagedml.types import ParallelText, SubwordModel, TranslationTFR
 
 
@@ -16,8 +17,8 @@ def subwords(
     build: Build,
     *,
     text: ParallelText,
-    size: int = 32768,
-    most_lines: int = 2_000_000,
+    size: Count = 32768,
+    most_lines: Count = 2_000_000,
     model: RefPath = output("subwords.model"),
 ) -> None:
     """Learn subwords that both languages share from `train`; see `stagedml.ml.subwords`."""
@@ -31,7 +32,7 @@ def bash_subwords(
     build: Build,
     *,
     text: ParallelText,
-    size: int = 8192,
+    size: Count = 8192,
     reserve_names: bool = True,
     reserve_flags: bool = True,
     reserve_signs: bool = True,
@@ -66,12 +67,12 @@ def translation_tfrecords(
     vocabulary: SubwordModel,
     source: str,
     target: str,
-    max_length: int = 256,
+    max_length: Count = 256,
     records: RefPath = output("records"),
     references: RefPath = output("references"),
     subwords: RefPath = output("subwords.model"),
     rows: RefPath = output("rows.json"),
-    workers: Exec[int] = 2,
+    workers: Exec[Count] = 2,
 ) -> None:
     """Write the pairs of each split as ids of subwords.
 

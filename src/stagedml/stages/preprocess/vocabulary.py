@@ -7,12 +7,13 @@ import shutil
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
+from stagedml.stages.parameters import Count
 from stagedml.types import BertCP, Text, Vocabulary
 
 
 @stage(Vocabulary, name="vocabulary")
 def vocabulary(
-    build: Build, *, corpus: Text, size: int = 30522, cased: bool = False, vocab: RefPath = output("vocab.txt")
+    build: Build, *, corpus: Text, size: Count = 30522, cased: bool = False, vocab: RefPath = output("vocab.txt")
 ) -> None:
     """Learn them by counting words; see `stagedml.ml.vocabulary`."""
     from stagedml.ml.vocabulary import build_vocabulary
