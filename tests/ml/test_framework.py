@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_a_missing_tensorflow_is_an_error_that_says_what_to_install() -> None:
     done = _run("import sys; sys.modules['tensorflow'] = None\nfrom stagedml.ml.framework import tf")
     assert "FrameworkMissing" in done.stderr
     assert "pip install 'stagedml[tf]'" in done.stderr
+
+
+@pytest.mark.tensorflow
+def test_triton_is_loaded_before_tensorflow_since_after_it_the_process_would_end(tmp_path: Path) -> None:
+    (tmp_path / "triton.py").write_text("import sys\nis_first = 'tensorflow' not in sys.modules\n")
+    done = _run(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from stagedml.ml.framework import tf\n"
+        "assert sys.modules['triton'].is_first"
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.tensorflow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,27 @@ def test_a_training_that_is_interrupted_ends_in_the_same_bytes(
 
 def test_another_seed_gives_another_network(mnist: Path, unbroken: dict[str, bytes], tmp_path: Path) -> None:
     assert trained(mnist, tmp_path, seed=6)["weights.safetensors"] != unbroken["weights.safetensors"]
+
+
+_AFTER_TENSORFLOW = """
+import sys
+from pathlib import Path
+import tensorflow
+from stagedml.ml.models.lenet import train_lenet
+from stagedml.ml.train.resume import Checkpoints
+mnist, folder = map(Path, sys.argv[1:])
+settings = {"learning_rate": 0.05, "momentum": 0.9, "batch_size": 32, "epochs": 2, "seed": 5}
+train_lenet(mnist, output=folder, checkpoints=Checkpoints(folder / "checkpoints"), **settings)
+"""
+
+
+@pytest.mark.tensorflow
+def test_after_tensorflow_it_trains_likewise(mnist: Path, unbroken: dict[str, bytes], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER_TENSORFLOW, mnist, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "weights.safetensors").read_bytes() == unbroken["weights.safetensors"]
 
 
 def test_the_process_is_left_as_it_was(mnist: Path, tmp_path: Path) -> None:

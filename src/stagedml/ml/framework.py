@@ -3,13 +3,18 @@
 Asking for `tf` or `tf_keras` imports TensorFlow, which takes seconds: do it inside functions, or at the top of modules
 that only builders import. Importing this module alone costs nothing.
 
+Where PyTorch is installed, Triton came with it, which PyTorch loads late. Loaded after TensorFlow it ends the process
+(https://github.com/tensorflow/tensorflow/issues/124205), so it is loaded first.
+
 tf-models-official is written for Keras 2 (the package `tf_keras`). TensorFlow decides when it is first imported which
 Keras it takes, by `TF_USE_LEGACY_KERAS`; so the variable must be set before, and cannot be mended afterwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -53,6 +58,9 @@ def _import() -> tuple[Any, Any]:
     if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in ("1", "true", "True"):
         raise WrongKeras()
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    if "tensorflow" not in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
     # The native part logs each absent GPU as an error; what really goes wrong comes up as a Python exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:

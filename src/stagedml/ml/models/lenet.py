@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +177,8 @@ def _write_weights(path: Path, model: Any) -> None:
 @contextmanager
 def _repeating(seed: int) -> Iterator[None]:
     """A block in which PyTorch repeats itself, its global generator at a seed."""
+    if "tensorflow" in sys.modules:  # perhaps not by `ml.framework`, which says what would happen
+        sys.modules.setdefault("triton", cast(ModuleType, None))  # PyTorch finds no Triton then, and needs none
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
