@@ -143,6 +143,13 @@ def where(build: Build, *, number: int = 0, text: RefPath = output("text")) -> N
     build.path(text).write_text("x")
 
 
+@stage(Text, name="keras")
+def keras(build: Build, *, text: RefPath = output("text")) -> None:
+    from stagedml.ml.framework import tf, tf_keras
+
+    build.path(text).write_text(str(tf.keras.Model is tf_keras.Model))
+
+
 @stage(Text, name="marks")
 def marks(build: Build, *, folder: str, seconds: float, number: int = 0, text: RefPath = output("text")) -> None:
     """Leave marks of when it ran."""

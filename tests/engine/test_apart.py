@@ -519,8 +519,20 @@ def test_wrong_numbers_of_jobs_are_refused(store: Store, jobs: Any) -> None:
 
 
 def test_tensorflow_is_loaded_for_those_who_import_it() -> None:
-    assert apart._modules_for(["numpy", "tensorflow.python", "official.nlp"]) == ("tensorflow", "tf_keras")
+    assert apart._modules_for(["numpy", "tensorflow.python", "official.nlp"]) == (
+        "triton",
+        "tensorflow",
+        "tf_keras",
+    )
     assert apart._modules_for(["numpy"]) == ()
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_takes_the_same_keras_in_a_process_of_its_own_whatever_the_session_s_environment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    assert text_of(store, built(hostile.keras)) == "True"
 
 
 SCRIPT = """

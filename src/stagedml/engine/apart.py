@@ -29,7 +29,8 @@ from stagedml.engine.forkserver import COMMAND
 from stagedml.engine.orders import CANCEL, LARGEST_MESSAGE, Ending, Limits, Order
 from stagedml.errors import BuildError
 
-_TENSORFLOW = ("tensorflow", "tf_keras")
+# In this order: after TensorFlow, Triton, which PyTorch brings, would end the process; see `ml.framework`.
+_TENSORFLOW = ("triton", "tensorflow", "tf_keras")
 #: What is imported beforehand for builds whose code imports a package: it takes seconds, and forks well.
 _SLOW_IMPORTS = {"tensorflow": _TENSORFLOW, "tf_keras": _TENSORFLOW, "official": _TENSORFLOW}
 _RECIPES = ("stagedml.stages", "stagedml.ml")
@@ -151,7 +152,7 @@ def _heard(channel: socket.socket, tell: Mapping[str, Tell], server: _Server) ->
 
 def order_for(task: bytes, log: Path, resources: Resources, gpus: Iterable[int] | None) -> Order:
     """The order for a build: it finds itself where this process is, with the same environment."""
-    environment = dict(os.environ)
+    environment = _environment()
     if gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus)) or "-1"
     declared = resources.memory_bytes
@@ -263,7 +264,7 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={"TF_USE_LEGACY_KERAS": "1", **os.environ, **seeded},
+                env={**_environment(), **seeded},
                 start_new_session=True,
             )
         self._channel = mine
@@ -286,6 +287,11 @@ class _Server:
     def printed(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
+
+
+def _environment() -> dict[str, str]:
+    """That of the server and of all builds: the session's, and which Keras TensorFlow takes when it is imported."""
+    return {"TF_USE_LEGACY_KERAS": "1", **os.environ}
 
 
 def _paths() -> list[str]:
@@ -319,7 +325,8 @@ def _started(kind: _Kind) -> _Server:
 
 
 def _modules_for(imports: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({slow for name in imports for slow in _SLOW_IMPORTS.get(name.partition(".")[0], ())}))
+    wanted = sorted({name.partition(".")[0] for name in imports})
+    return tuple(dict.fromkeys(slow for name in wanted for slow in _SLOW_IMPORTS.get(name, ())))
 
 
 def _ours() -> list[str]:
