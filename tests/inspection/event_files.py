@@ -48,13 +48,13 @@ def write_events(folder: Path, scalars: Mapping[str, Mapping[int, float]], name:
     return file
 
 
-def tags_of(folder: Path) -> set[tuple[str, int]]:
+def tags_of(folder: Path) -> list[tuple[str, int]]:
     """The tags of all events below a folder, with their steps."""
     from stagedml.ml.framework import tf
 
-    return {
+    return [
         (value.tag, event.step)
         for path in folder.rglob("events*")
         for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
-    }
+    ]

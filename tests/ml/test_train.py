@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from inspection.event_files import tags_of
 from ml.toy_training import Interrupted, Points, Told, bits, rows, run
 from stagedml.errors import UsageError
 
@@ -438,12 +439,13 @@ def test_a_training_that_diverged_starts_at_its_beginning_again(tmp_path: Path) 
             for batch in super().epoch(number):
                 yield {name: array * np.float32(1e30 if number else 1) for name, array in batch.items()}
 
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=1)
     for _ in range(2):
         told = Told()
         with pytest.raises(LossNotFinite):
-            short_fit(told, Checkpoints(tmp_path, every_steps=1), data=Diverging(sizes=(16, 9)))
+            short_fit(told, checkpoints, data=Diverging(sizes=(16, 9)), log_dir=tmp_path / "log")
         assert told.steps == [1, 2]
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in checkpoints.folder.rglob("*") if path.is_file()]
 
 
 def test_steps_keep_their_numbers_where_a_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -459,6 +461,25 @@ def test_steps_keep_their_numbers_where_a_training_goes_on(tmp_path: Path, caplo
     (events,) = (tmp_path / "log" / "train").iterdir()
     steps = {event.step for event in tf.compat.v1.train.summary_iterator(str(events)) if event.summary.value}
     assert steps == {20}
+
+
+@pytest.mark.parametrize(("end_at", "resumed_at"), [(3, 0), (14, 12), (23, 20)])
+def test_where_a_training_goes_on_its_log_has_all_steps_once(tmp_path: Path, end_at: int, resumed_at: int) -> None:
+    from stagedml.ml.train.results import log_scalars
+    from stagedml.ml.train.resume import Checkpoints
+
+    def after_epoch(report: Any) -> None:
+        log_scalars(tmp_path / log, "valid", report.epoch, {"f1": 0.5})
+
+    options: dict[str, Any] = {"data": Points(), "epochs": 3, "after_epoch": after_epoch}
+    checkpoints, log = Checkpoints(tmp_path / "checkpoints", every_steps=4), "first"
+    with pytest.raises(Interrupted):
+        run(progress=Told(end_at), checkpoints=checkpoints, log_dir=tmp_path / log, **options)
+    told, log = Told(), "second"
+    run(progress=told, checkpoints=checkpoints, log_dir=tmp_path / log, **options)
+    assert told.resumed_at == resumed_at
+    assert sorted(step for tag, step in tags_of(tmp_path / log / "train") if tag == "loss") == [10, 20]
+    assert sorted(step for _, step in tags_of(tmp_path / log / "valid")) == [1, 2, 3]
 
 
 def test_precision_is_put_back_and_unknown_ones_refused() -> None:

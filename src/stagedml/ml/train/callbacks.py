@@ -91,6 +91,9 @@ class Log:
     def epoch(self, report: EpochReport, model: Any) -> None:
         """After an epoch."""
 
+    def flush(self) -> None:
+        """Before a checkpoint is written, which keeps the files that there are then."""
+
     def close(self) -> None:
         """After all of them, or an error."""
 
@@ -182,6 +185,34 @@ class ReduceOnPlateau(Watch):
         return rate
 
 
+def watching(
+    metrics: Sequence[str], keep_best: str | None, patience: int | None, plateau_factor: float | None
+) -> tuple[Callback, ...]:
+    """Callbacks that watch a metric of a task.
+
+    Args:
+        metrics: of the task; the loss is measured, too.
+        keep_best: which one to keep the best epoch by; None to keep the last epoch, whatever it gave.
+        patience: stop after so many epochs without a better one.
+        plateau_factor: lower the learning rate after each epoch without a better one.
+
+    Raises:
+        MetricNotMeasured: the task has no such metric.
+        UsageError: patience, or a factor, and no metric to watch.
+    """
+    if keep_best is None:
+        if patience is not None or plateau_factor is not None:
+            raise UsageError("patience and plateau_factor watch the metric of keep_best; name one there")
+        return ()
+    if keep_best not in ("loss", *metrics):
+        raise MetricNotMeasured(keep_best, ("loss", *metrics))
+    higher = keep_best != "loss"
+    callbacks: list[Callback] = [KeepBest(keep_best, higher=higher, patience=patience)]
+    if plateau_factor is not None:
+        callbacks.append(ReduceOnPlateau(keep_best, higher=higher, factor=plateau_factor))
+    return tuple(callbacks)
+
+
 @dataclass(frozen=True)
 class Shown(Callback):
     """The base of those that write for TensorBoard alone: what comes out of a training is the same without them."""
@@ -207,6 +238,9 @@ class _Histograms(Log):
         with self._writer.as_default(step=report.epoch):
             for variable in model.trainable_variables:
                 self._summary.histogram(variable.name, variable)
+
+    def flush(self) -> None:
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

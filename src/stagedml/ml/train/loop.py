@@ -39,6 +39,7 @@ from stagedml.ml.train.batching import Batch, Batches, ahead, grouped
 from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, Log, Shown, StepReport
 from stagedml.ml.train.determinism import machine, seeded
 from stagedml.ml.train.devices import Devices, strategy
+from stagedml.ml.train.kept_events import KeptEvents
 from stagedml.ml.train.optimizer import OptimizerSettings, learning_rate
 from stagedml.ml.train.precision import Precision, precision
 from stagedml.ml.train.results import LossNotFinite
@@ -145,7 +146,7 @@ def train(
             training was interrupted.
         label: what `progress` and errors call this training; the folder of its TensorBoard events in `log_dir`.
         log_dir: TensorBoard events are written below it: loss, learning rate, examples and tokens per second. Where a
-            training goes on, those of the steps that were left; the earlier ones are where they were written.
+            training goes on, those up to its checkpoint are put there, too.
         progress: told after each step, and where the training goes on.
         checkpoints: where to keep what is needed to go on; None to keep nothing.
         identity: what tells this training from others beyond the other arguments, the initial weights and the first
@@ -180,7 +181,7 @@ def train(
         training = {"label": label, "seed": seed, "steps": total, "settings": settings}
         training["callbacks"] = [each for each in callbacks if not isinstance(each, Shown)]
         training |= {"identity": identity, "batch": _digest(example.items()), "machine": machine()}
-        saver = _Saver(checkpoints, label, training, model.variables, step.variables, best)
+        saver = _Saver(checkpoints, label, training, model.variables, step.variables, best, log_dir)
         state = saver.restore()
     if state.done:
         logger.info("%s: resumed at step %d of %d", label, state.done, total)
@@ -219,7 +220,7 @@ def train(
                 while len(pending) > (0 if is_due else 1):
                     settle(*pending.pop(0))
                 if saver and is_due:
-                    saver.save(state)
+                    saver.save(state, logs)
             while pending:
                 settle(*pending.pop(0))
             report = EpochReport(len(state.reports) + 1, len(state.losses), math.fsum(state.losses) / len(state.losses))
@@ -233,9 +234,12 @@ def train(
             for log in logs:
                 log.epoch(report, model)
             if saver and saver.is_due(state.done, epoch_ended=True):
-                saver.save(state)
+                saver.save(state, logs)
 
     best.give_back()
+    if len(state.reports) < settings.epochs:
+        note = f"stopped after epoch {len(state.reports)} of {settings.epochs}"
+        progress(label, state.done, total, "steps", f"{note}, the best was {best.epoch}" if best.epoch else note)
     raw = None
     if step.averages:
         raw = tuple(variable.numpy() for variable in model.variables)
@@ -294,6 +298,7 @@ class _Saver:
         weights: Sequence[Any],
         others: Sequence[Any],
         best: _Best,
+        log_dir: Path | None,
     ) -> None:
         """Made before the first step: the weights are the initial ones, which tell one training from another.
 
@@ -310,6 +315,8 @@ class _Saver:
         initial = _digest(("", variable.numpy()) for variable in weights)
         training = {**training, "variables": shapes, "initial weights": initial}
         self._folder = CheckpointFolder(checkpoints, label, training)
+        events = self._folder.folder.with_suffix(".events")
+        self._events = KeptEvents(log_dir, events) if log_dir else None
 
     def restore(self) -> _State:
         """Set all variables to those of the newest checkpoint, if there is one."""
@@ -321,14 +328,20 @@ class _Saver:
         assign(self._variables, values[:count])
         self._best.arrays, self._best.epoch = values[count:], found.state["best"]
         self._folder.resumed(found.state["step"])
+        if self._events:
+            self._events.give_back(found.state["step"])
         return _State([EpochReport(**report) for report in found.state["reports"]], losses.tolist())
 
     def is_due(self, step: int, *, epoch_ended: bool = False) -> bool:
         """Whether a checkpoint is due after so many steps."""
         return self._folder.is_due(step, epoch_ended=epoch_ended)
 
-    def save(self, state: _State) -> None:
+    def save(self, state: _State, logs: Iterable[Log]) -> None:
         """Write a checkpoint."""
+        if self._events:
+            for log in logs:
+                log.flush()
+            self._events.keep(state.done)
         best = [_kept(array) for array in self._best.arrays]
         losses = _kept(np.array(state.losses, dtype=np.float64))
         reports = [asdict(report) for report in state.reports]
@@ -341,6 +354,8 @@ class _Saver:
     def discard(self) -> None:
         """Remove all checkpoints of the training."""
         self._folder.discard()
+        if self._events:
+            self._events.discard()
 
 
 def _kept(array: NDArray[Any]) -> Kept:
@@ -390,6 +405,10 @@ class _Scalars(Log):
                 tf.summary.scalar("tokens_per_second", self._tokens / (now - self._since))
         self._rows = self._tokens = 0
         self._since = now
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Write what is left."""
