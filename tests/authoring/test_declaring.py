@@ -8,7 +8,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -38,6 +38,7 @@ from stagedml.authoring.artifact import InvalidArtifactType
 from stagedml.authoring.registry import MatcherConflict
 from stagedml.authoring.schema import UnresolvedType, UnsupportedType
 from stagedml.authoring.stage import InvalidArguments, InvalidStage, NotDeclaring
+from stagedml.core.refs import parse_dref
 from stagedml.stages.fetch import fetchfolder, fetchlocal
 
 Some = dict[str, Any]
@@ -139,6 +140,22 @@ def test_bounds_are_not_part_of_what_a_stage_is(store: Store) -> None:
 
     bounds = (float, Annotated[float, Interval(ge=0)], Annotated[float, Interval(lt=1)])
     assert len(set(map(declared, bounds))) == 1
+
+
+def test_parameters_that_do_not_go_together_are_refused_as_they_are_in_the_end(store: Store) -> None:
+    def odd(parameters: Mapping[str, Any]) -> None:
+        if (parameters["low"] + parameters["high"]) % 2 == 0:
+            raise UsageError("low and high are both odd, or both even")
+
+    @stage(Anything, name="checked", check=odd)
+    def checked(build: Build, *, low: int = 0, high: int = 1) -> None:
+        """Do nothing."""
+
+    assert problems(checked, low=1) == ("low and high are both odd, or both even",)
+    variant = redefine(redefine(checked, lambda own: own.update(low=1)), lambda own: own.update(high=2))
+    assert store.config(parse_dref(instantiate(variant).result))["low"] == 1
+    with pytest.raises(InvalidArguments, match="both odd"):
+        instantiate(redefine(checked, lambda own: own.update(low=1)))
 
 
 def test_a_number_out_of_bounds_in_a_list_is_told_with_its_place(store: Store) -> None:

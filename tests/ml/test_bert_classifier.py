@@ -161,7 +161,7 @@ def test_averaged_weights_are_kept_beside_the_raw_ones(inputs: Path, trained: Pa
 
 
 def test_the_best_epoch_is_kept_measured_and_told_of(inputs: Path, tmp_path: Path) -> None:
-    from stagedml.ml.models.bert.finetuning import watching
+    from stagedml.ml.train.callbacks import watching
     from stagedml.ml.train.optimizer import OptimizerSettings
 
     # A rate so high that the first epochs are no better than the last.
@@ -178,8 +178,7 @@ def test_the_best_epoch_is_kept_measured_and_told_of(inputs: Path, tmp_path: Pat
 
 
 def test_callbacks_of_a_task_watch_what_it_measures() -> None:
-    from stagedml.ml.models.bert.finetuning import watching
-    from stagedml.ml.train.callbacks import KeepBest, MetricNotMeasured, ReduceOnPlateau
+    from stagedml.ml.train.callbacks import KeepBest, MetricNotMeasured, ReduceOnPlateau, watching
 
     assert watching(("f1",), None, None, None) == ()
     assert watching(("f1",), "f1", 2, 0.5) == (KeepBest("f1", patience=2), ReduceOnPlateau("f1", factor=0.5))

@@ -11,7 +11,19 @@ import pytest
 from numpy.typing import NDArray
 
 from ml.glue_files import HOSTILE, write_file
-from stagedml import Build, RefPath, instantiate, mklens, output, realize, rref2path, stage, store_initialize
+from stagedml import (
+    Build,
+    RefPath,
+    UsageError,
+    instantiate,
+    mklens,
+    output,
+    realize,
+    redefine,
+    rref2path,
+    stage,
+    store_initialize,
+)
 from stagedml.ml.glue import TASKS, glue_task
 from stagedml.ml.tokenizers import SPECIAL_TOKENS
 from stagedml.stages.all import (
@@ -178,14 +190,18 @@ def test_watching_needs_a_metric_of_the_task(tmp_path: Path) -> None:
     write_task(tmp_path, "CoLA")
     store_initialize(tmp_path / "root")
 
-    def watching() -> BertGlue:
+    def watching(task: str = "CoLA") -> BertGlue:
         bert = some_bert()
         data = all_glue_tfrecords("CoLA", bert, str(tmp_path))
         assert isinstance(data, GlueTFR)
-        return bert_finetune_glue(data=data, bert=bert, task="CoLA", keep_best="f1")
+        return bert_finetune_glue(data=data, bert=bert, task=task, keep_best="f1")
 
-    with pytest.raises(Exception, match="no 'f1' is measured after an epoch; there are loss, matthews"):
-        realize(instantiate(watching))
+    with pytest.raises(UsageError, match="no 'f1' is measured after an epoch; there are loss, matthews"):
+        instantiate(watching)
+    with pytest.raises(UsageError, match="task is 'MRPC', but that of data is 'CoLA'"):
+        instantiate(watching, "mrpc")
+    with pytest.raises(UsageError, match="watch the metric of keep_best; name one there"):
+        instantiate(redefine(watching, lambda own: own.update(keep_best=None, patience=2)))
 
 
 @pytest.mark.parametrize(

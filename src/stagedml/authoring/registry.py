@@ -182,8 +182,14 @@ class StageRegistry(Registry):
         """Write what the targets need to the store; returns it in an order in which inputs come first.
 
         Where nothing can be written, it is kept in memory.
+
+        Raises:
+            InvalidArguments: parameters of a stage do not go together; nothing is written.
         """
         needed = self._needed(targets)
+        for dref in needed:
+            if (declared := self.declarations.get(dref)) is not None and declared.stage is not None:
+                declared.stage.check_together(declared.parameters)
         for dref in needed:
             declared = self.declarations.get(dref)
             ref, text = (declared.ref, declared.text) if declared is not None else (parse_dref(dref), self._text(dref))

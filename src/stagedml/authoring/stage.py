@@ -195,6 +195,7 @@ class Stage(Generic[P, A]):
         strict: bool = False,
         packages: str | None = None,
         resources: Resources | None = None,
+        check: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         if not inspect.isfunction(inspect.unwrap(builder)):
             raise InvalidStage(repr(builder), name_template, "a builder is a function")
@@ -207,6 +208,7 @@ class Stage(Generic[P, A]):
         self.strict = strict
         self.packages = packages
         self.resources = resources or Resources()
+        self.check = check
         note_loading(builder)
         functools.update_wrapper(self, builder)
         self._read_signature()
@@ -356,10 +358,20 @@ class Stage(Generic[P, A]):
             registry.declare(declaration, derivation)
             origin = registry
         else:
+            self.check_together(parameters)
             origin = store_of(registry.S)
             origin.add_config(text, declaration.ref, config)
             registry.builders[DRef(declaration.dref)] = derivation
         return cast(A, bound(self.artifact, declaration.dref, origin))
+
+    def check_together(self, parameters: Mapping[str, Any]) -> None:
+        """Make sure that parameters go together, which are right each by itself. Raises InvalidArguments."""
+        if self.check is None:
+            return
+        try:
+            self.check(parameters)
+        except UsageError as error:
+            raise InvalidArguments(self.__name__, [str(error)]) from error
 
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if not args:
@@ -601,6 +613,7 @@ def stage(
     strict: bool = False,
     packages: str | None = None,
     resources: Resources | None = None,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Callable[[Callable[Concatenate[Build, P], None]], Stage[P, A]]:
     """Make a builder a stage.
 
@@ -615,6 +628,8 @@ def stage(
         packages: how installed packages that the code imports count: `none`; `direct`: these, by major and minor
             version; `lock`: these and all that they require, by exact version. Default is `STAGEDML_PACKAGES`.
         resources: what its build may use of the machine; in no hash.
+        check: called with all parameters, by name, when the stage is declared, as they are after all that `redefine`
+            changes; it raises a UsageError where they do not go together. In no hash.
 
     Raises:
         UnknownPolicy: `packages` is none of these.
@@ -635,7 +650,16 @@ def stage(
 
     def decorate(builder: Callable[Concatenate[Build, P], None]) -> Stage[P, A]:
         return Stage(
-            builder, artifact, name, matcher or latest(), deterministic, fixed_output, strict, packages, resources
+            builder,
+            artifact,
+            name,
+            matcher or latest(),
+            deterministic,
+            fixed_output,
+            strict,
+            packages,
+            resources,
+            check,
         )
 
     return decorate

@@ -23,6 +23,10 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
+METRICS = ("exact_match", "f1")
+"""What `evaluate` gives of all questions."""
+
+
 def normalized(text: str) -> str:
     """What of a text is compared."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())

@@ -10,6 +10,7 @@ from typing import Annotated
 from stagedml.authoring.schema import Interval
 
 Count = Annotated[int, Interval(ge=1)]
+RowLength = Annotated[int, Interval(ge=5)]  # room for three special tokens and a piece of each of two texts
 Natural = Annotated[int, Interval(ge=0)]
 Positive = Annotated[float, Interval(gt=0)]
 NotNegative = Annotated[float, Interval(ge=0)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import output, stage
+from stagedml.stages import agreement
 from stagedml.types import BertCP, BertExported, BertGlue, GlueTFR
 
 
-@stage(BertExported, name="bert-export-{task:lower}")
+@stage(BertExported, name="bert-export-{task:lower}", check=agreement.of_task)
 def bert_export(
     build: Build,
     *,

@@ -7,11 +7,12 @@ from typing import Literal
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages import agreement
 from stagedml.stages.parameters import Count, Natural, NotNegative, Positive, Share, ShareBelowOne, ShareBetween
 from stagedml.types import BertCP, BertGlue, GluePredictions, GlueTFR, GlueUnlabelledTFR
 
 
-@stage(BertGlue, name="bert-finetune-{task:lower}")
+@stage(BertGlue, name="bert-finetune-{task:lower}", check=agreement.of_finetuning)
 def bert_finetune_glue(
     build: Build,
     *,
@@ -61,9 +62,9 @@ def bert_finetune_glue(
     `stagedml.ml.train.loop`.
     """
     from stagedml.ml.models.bert.classifier import Splits, finetune
-    from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
+    from stagedml.ml.models.bert.finetuning import FinetuneSettings
     from stagedml.ml.tasks import task_named
-    from stagedml.ml.train.callbacks import shown
+    from stagedml.ml.train.callbacks import shown, watching
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints

@@ -7,11 +7,12 @@ from typing import Literal
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages import agreement
 from stagedml.stages.parameters import Count, Natural, NotNegative, Positive, Share, ShareBelowOne, ShareBetween
 from stagedml.types import BertCP, BertSquad, SquadTFR
 
 
-@stage(BertSquad, name="bert-finetune-{task}")
+@stage(BertSquad, name="bert-finetune-{task}", check=agreement.of_squad_finetuning)
 def bert_finetune_squad(
     build: Build,
     *,
@@ -58,11 +59,12 @@ def bert_finetune_squad(
     `nbest_predictions.json` and, in version 2.0, `null_odds.json`. All else is as of `bert_finetune_glue`; see
     `stagedml.ml.models.bert.span` and `stagedml.ml.squad_answers`.
     """
-    from stagedml.ml.models.bert.finetuning import FinetuneSettings, watching
-    from stagedml.ml.models.bert.span import METRICS, Splits, finetune_span
+    from stagedml.ml.models.bert.finetuning import FinetuneSettings
+    from stagedml.ml.models.bert.span import Splits, finetune_span
     from stagedml.ml.squad import edition_of
     from stagedml.ml.squad_answers import AnswerSettings
-    from stagedml.ml.train.callbacks import shown
+    from stagedml.ml.squad_metrics import METRICS
+    from stagedml.ml.train.callbacks import shown, watching
     from stagedml.ml.train.loop import TrainSettings
     from stagedml.ml.train.optimizer import OptimizerSettings
     from stagedml.ml.train.resume import Checkpoints

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.stages.parameters import Count, Natural
+from stagedml.stages import agreement
+from stagedml.stages.parameters import Count, Natural, RowLength
 from stagedml.types import BertCP, Glue, GlueTFR, GlueUnlabelledTFR
 
 
-@stage(GlueTFR, name="glue-tfrecords-{task:lower}")
+@stage(GlueTFR, name="glue-tfrecords-{task:lower}", check=agreement.of_task)
 def glue_tfrecords(
     build: Build,
     *,
     glue: Glue,
     bert: BertCP,
     task: str = "MRPC",
-    max_seq_length: Count = 128,
+    max_seq_length: RowLength = 128,
     allow_malformed: Natural | None = None,
     train: RefPath = output("train.tfrecord"),
     valid: RefPath = output("valid.tfrecord"),
@@ -38,14 +39,14 @@ def glue_tfrecords(
     _tokenize(build, glue, bert, task, splits, more, rows, max_seq_length, allow_malformed, workers)
 
 
-@stage(GlueUnlabelledTFR, name="glue-tfrecords-{task:lower}")
+@stage(GlueUnlabelledTFR, name="glue-tfrecords-{task:lower}", check=agreement.of_task)
 def glue_unlabelled_tfrecords(
     build: Build,
     *,
     glue: Glue,
     bert: BertCP,
     task: str = "AX",
-    max_seq_length: Count = 128,
+    max_seq_length: RowLength = 128,
     allow_malformed: Natural | None = None,
     more: RefPath = output("more"),
     rows: RefPath = output("rows.json"),

@@ -8,7 +8,7 @@ import shutil
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
-from stagedml.stages.parameters import Count, Share, ShareBelowOne, ShareBetween
+from stagedml.stages.parameters import Count, RowLength, Share, ShareBelowOne, ShareBetween
 from stagedml.types import PretrainTFR, Text, Vocabulary
 
 
@@ -19,7 +19,7 @@ def bert_pretrain_tfrecords(
     corpus: Text,
     vocabulary: Vocabulary,
     cased: bool = False,
-    max_seq_length: Count = 128,
+    max_seq_length: RowLength = 128,
     row_sentences: Count | None = None,
     short_share: ShareBelowOne = 0.1,
     random_next_share: ShareBelowOne = 0.5,

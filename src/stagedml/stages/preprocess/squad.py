@@ -7,11 +7,12 @@ import json
 from stagedml.authoring.build import Build
 from stagedml.authoring.pylightnix import RefPath
 from stagedml.authoring.stage import Exec, output, stage
+from stagedml.stages import agreement
 from stagedml.stages.parameters import Count, Natural
 from stagedml.types import BertCP, Squad, SquadTFR
 
 
-@stage(SquadTFR, name="{task}-tfrecords")
+@stage(SquadTFR, name="{task}-tfrecords", check=agreement.of_edition)
 def squad_tfrecords(
     build: Build,
     *,

@@ -31,7 +31,7 @@ from stagedml.ml.models.bert.config import BertConfig
 from stagedml.ml.progress import Progress, silent
 from stagedml.ml.ragged import Ragged
 from stagedml.ml.train.batching import LENGTH_STEP, LengthBatches, SortedBatches
-from stagedml.ml.train.callbacks import Callback, EpochReport, KeepBest, MetricNotMeasured, ReduceOnPlateau
+from stagedml.ml.train.callbacks import Callback, EpochReport
 from stagedml.ml.train.loop import TrainSettings, assign, train
 from stagedml.ml.train.results import Evaluation, log_scalars, write_results
 from stagedml.ml.train.resume import Checkpoints
@@ -80,34 +80,6 @@ class FinetuneSettings:
         below = {name: value for name, value in counts.items() if value is not None and value < 1}
         if problems := [f"{name} is {value}, below 1" for name, value in below.items()]:
             raise UsageError("; ".join(problems))
-
-
-def watching(
-    metrics: Sequence[str], keep_best: str | None, patience: int | None, plateau_factor: float | None
-) -> tuple[Callback, ...]:
-    """Callbacks that watch a metric of a task.
-
-    Args:
-        metrics: of the task; the loss is measured, too.
-        keep_best: which one to keep the best epoch by; None to keep the last epoch, whatever it gave.
-        patience: stop after so many epochs without a better one.
-        plateau_factor: lower the learning rate after each epoch without a better one.
-
-    Raises:
-        MetricNotMeasured: the task has no such metric.
-        UsageError: patience, or a factor, and no metric to watch.
-    """
-    if keep_best is None:
-        if patience is not None or plateau_factor is not None:
-            raise UsageError("patience and plateau_factor watch the metric of keep_best; name one there")
-        return ()
-    if keep_best not in ("loss", *metrics):
-        raise MetricNotMeasured(keep_best, ("loss", *metrics))
-    higher = keep_best != "loss"
-    callbacks: list[Callback] = [KeepBest(keep_best, higher=higher, patience=patience)]
-    if plateau_factor is not None:
-        callbacks.append(ReduceOnPlateau(keep_best, higher=higher, factor=plateau_factor))
-    return tuple(callbacks)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------

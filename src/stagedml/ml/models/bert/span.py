@@ -41,7 +41,6 @@ from stagedml.ml.train.results import Evaluation
 from stagedml.ml.train.resume import Checkpoints, digest_of
 
 #: What is measured besides the loss.
-METRICS = ("exact_match", "f1")
 
 # What padding has for logits.
 _NEVER = -1e9
