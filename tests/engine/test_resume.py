@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -89,13 +90,16 @@ def stopped(trace: Path, step: int, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [{"factor": 37}, {"workers": 2}, {"pause_s": 0.001}], ids=str)
-def test_nobody_goes_on_with_what_another_way_to_run_began(
-    change: dict[str, Any], store: Store, tmp_path: Path
+def test_nobody_goes_on_with_what_another_way_to_run_began_and_that_is_told(
+    change: dict[str, Any], store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     trace = tmp_path / "trace"
     stopped(trace, 22)
     realize(instantiate(summed, **{"trace": str(trace), "pause_s": 0.0, **change}))
     assert steps_in(trace) == [*range(1, 23), *range(1, STEPS + 1)]
+    told = "an earlier attempt kept checkpoints, with other Exec values or packages: they are not used"
+    assert caplog.text.count(told) == ("factor" not in change)
 
 
 def test_other_code_does_not_go_on_with_what_was_begun(store: Store, tmp_path: Path) -> None:

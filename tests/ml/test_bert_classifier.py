@@ -303,7 +303,7 @@ def test_a_checkpoint_without_a_head_is_no_classifier(inputs: Path) -> None:
 
 def test_records_that_the_model_has_no_place_for_are_refused_before_training(inputs: Path, tmp_path: Path) -> None:
     from stagedml.ml.models.bert.classifier import read_fitting
-    from stagedml.ml.models.bert.finetuning import RecordsDoNotFit
+    from stagedml.ml.models.bert.finetuning import NoRecords, RecordsDoNotFit
 
     path = tmp_path / "rows.tfrecord"
     row = {"index": [0], "input_ids": [1, 999, *[1] * 20], "segment_ids": [0] * 22, "label": [2]}
@@ -313,7 +313,7 @@ def test_records_that_the_model_has_no_place_for_are_refused_before_training(inp
     for part in ("longest row is 22, above 16", "highest token is 999, above 39", "highest label is 2, above 1"):
         assert part in str(caught.value)
     write_records(path, [])
-    with pytest.raises(RecordsDoNotFit, match="no rows"):
+    with pytest.raises(NoRecords, match=r"has no rows: rows\.json beside it says"):
         read_fitting(path, SHAPE, classes=2)
 
 

@@ -209,14 +209,14 @@ def test_padding_changes_neither_answers_nor_loss(inputs: Path, trained: Path) -
 
 
 def test_rows_that_the_model_has_no_place_for_are_refused_before_training(inputs: Path, tmp_path: Path) -> None:
-    from stagedml.ml.models.bert.finetuning import RecordsDoNotFit, fitting
+    from stagedml.ml.models.bert.finetuning import NoRecords, RecordsDoNotFit, fitting
 
     path = inputs / "train.tfrecord"
     with pytest.raises(RecordsDoNotFit, match=r"the longest row is 20, above 8; the highest token is 20, above 9"):
         fitting(path, read_windows(path), replace(SHAPE, max_position_embeddings=8, vocab_size=10))
     empty = tmp_path / "empty.tfrecord"
     empty.write_bytes(b"")
-    with pytest.raises(RecordsDoNotFit, match="no rows"):
+    with pytest.raises(NoRecords, match=r"has no rows: rows\.json beside it says"):
         fitting(empty, read_windows(empty), SHAPE)
 
 

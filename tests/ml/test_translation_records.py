@@ -87,12 +87,19 @@ def test_pairs_to_measure_with_are_all_there_and_references_are_the_lines_themse
 def test_bytes_that_are_no_text_are_left_out_of_training_and_an_error_elsewhere(
     tmp_path: Path, subwords: Subwords
 ) -> None:
-    (tmp_path / "source").write_bytes(b"one\ntw\xff\n")
-    paths = tmp_path / "source", write_text(tmp_path / "target", ["eins", "zwei"]), tmp_path / "some.tfrecord"
+    (tmp_path / "source").write_bytes(b"one\ntw\xff\n" + b"one\n" * 18)
+    paths = tmp_path / "source", write_text(tmp_path / "target", ["eins", "zwei"] * 10), tmp_path / "some.tfrecord"
     found = write_pairs("train", *paths, subwords, max_length=9)
-    assert (found.written, found.problems, found.named) == (1, {NOT_UTF8: 1}, ("line 2: not UTF-8",))
+    assert (found.written, found.problems, found.named) == (19, {NOT_UTF8: 1}, ("line 2: not UTF-8",))
     with pytest.raises(NotText, match=r"line 2 of .* or .*: bytes that are no UTF-8"):
         write_pairs("valid", *paths, subwords, max_length=9, references=tmp_path / "some.txt")
+
+
+def test_a_text_of_another_encoding_is_an_error_and_not_a_small_text(tmp_path: Path, subwords: Subwords) -> None:
+    (tmp_path / "source").write_bytes(b"one\n" * 18 + b"tw\xff\n" * 2)
+    paths = tmp_path / "source", write_text(tmp_path / "target", ["eins"] * 20), tmp_path / "some.tfrecord"
+    with pytest.raises(NotText, match=r"line 19 of .* or .*: bytes that are no UTF-8, and too many to leave out"):
+        write_pairs("train", *paths, subwords, max_length=9)
 
 
 def test_texts_of_different_lengths_are_an_error(tmp_path: Path, subwords: Subwords) -> None:

@@ -148,10 +148,14 @@ def test_a_local_folder_is_an_input_by_its_contents(tmp_path: Path) -> None:
 
 
 def test_missing_local_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no file"):
-        instantiate(fetchlocal, tmp_path / "nothing")
+    for stage, function in ((fetchlocal, "fetchlocal"), (fetchfolder, "fetchfolder"), (all_fetchmnist, "fetch_mnist")):
+        with pytest.raises(UsageError, match=f"{function}: there is no {tmp_path}/nothing"):
+            instantiate(stage, tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is no file; for a folder use `fetchfolder`"):
+        instantiate(fetchlocal, tmp_path)
     with pytest.raises(UsageError, match="is no folder"):
-        instantiate(fetchfolder, tmp_path / "nothing")
+        instantiate(fetchfolder, tmp_path / "file")
 
 
 @pytest.mark.parametrize(

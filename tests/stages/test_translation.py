@@ -196,7 +196,7 @@ def test_a_vocabulary_that_is_too_small_is_told_how_large_it_must_be(tmp_path: P
     folder = some_texts(tmp_path / "texts")
     with pytest.raises(StagedmlError, match=r"no 100 subwords can be learnt: .* take \d+ already; give a larger size"):
         realize(instantiate(all_wmtsubtok_ende, folder, vocabulary_size=100))
-    with pytest.raises(StagedmlError, match="size must be 1 at least"):
+    with pytest.raises(StagedmlError, match="size: wanted int >= 1, got 0"):
         realize(instantiate(all_wmtsubtok_ende, folder, vocabulary_size=0))
 
 

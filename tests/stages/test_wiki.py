@@ -198,5 +198,5 @@ def test_a_wiki_that_nobody_knows_and_files_that_are_no_dumps_are_told(tmp_path:
     ) as caught:
         realize(instantiate(all_extractenwiki, tmp_path / "notes.txt"))
     told = str(caught.value).splitlines()
-    assert told[1].endswith(f"-local-notes-txt was made with path={str(tmp_path / 'notes.txt')!r}")
+    assert told[1] == (f"  local-notes-txt was made with path={str(tmp_path / 'notes.txt')!r}")
     assert not any(line.lstrip().startswith(("File ", "at")) for line in told)

@@ -39,7 +39,7 @@ from stagedml.core.config import Config, is_ref_path
 from stagedml.core.refs import is_dref, parse_rref
 from stagedml.errors import BuildError, UsageError
 from stagedml.store import atomic
-from stagedml.store.checkpoints import slot
+from stagedml.store.checkpoints import slot, slots
 from stagedml.store.layout import BUILD_START_FILE, BUILD_STOP_FILE, LOG_FOLDER
 from stagedml.store.objects import Store, output_exists
 
@@ -220,7 +220,12 @@ class Build(PylightnixBuild):
             return folder
         packages = versions_of(self._imports, "lock")
         way = {"arguments": dict(self.rarg), "python": platform.python_version(), "packages": packages}
-        return slot(self._checkpoints, way)
+        found = slot(self._checkpoints, way)
+        if not any(found.iterdir()) and any(
+            other != found and any(other.iterdir()) for other in slots(self._checkpoints)
+        ):
+            self.message("an earlier attempt kept checkpoints, with other Exec values or packages: they are not used")
+        return found
 
     def paths(self, path: RefPath | str) -> list[Path]:
         """The files a path stands for: one for each realization of the input it leads into, in the order of contents.

@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -367,13 +367,16 @@ class Turn:
         )
 
     def _sources(self, reason: str) -> list[str]:
-        """How those inputs were declared to run whose folders a text names: a local file is a copy, say."""
+        """What was told to those inputs, or to what they were made of, whose folders a text names: local files, say."""
         named = (node for dref in self.inputs if (node := self.setting.nodes[dref]).ref.folder in reason)
-        return [
-            f"{node.ref.folder} was made with " + ", ".join(f"{name}={value!r}" for name, value in given.items())
-            for node in named
-            if (given := node.exec_values)
-        ]
+        return list(dict.fromkeys(source for node in named for source in self._origins(node)))
+
+    def _origins(self, node: Node) -> Iterator[str]:
+        if given := node.exec_values:
+            yield f"{node.ref.name} was made with " + ", ".join(f"{name}={value!r}" for name, value in given.items())
+        else:
+            for dref in node.inputs:
+                yield from self._origins(self.setting.nodes[dref])
 
     def _publish(
         self,

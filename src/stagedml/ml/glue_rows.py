@@ -108,7 +108,7 @@ class SplitReader:
             return line.removesuffix(b"\n").removesuffix(b"\r").decode()
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"{self.path}:{number + 1}: not UTF-8 at byte {error.start}; fetch the file again"
+                f"{self.path}:{number + 1}: not UTF-8 at byte {error.start}; write the file in UTF-8, or fetch it again"
             ) from error
 
 

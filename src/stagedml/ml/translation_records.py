@@ -36,6 +36,7 @@ TRAIN = "train"
 EMPTY, TOO_LONG, NOT_UTF8 = "an empty side", "too long", "not UTF-8"
 
 _NAMED = 20
+_MOST_UNREADABLE = 0.05
 # A process takes a quarter of a second to start; so many pieces, of about a thousand pairs, are worth it.
 _PIECES_WORTH_A_PROCESS = 8
 
@@ -49,7 +50,7 @@ class NotText(UsageError):
 
     def __str__(self) -> str:
         return (
-            f"line {self.line} of {self.source} or {self.target}: bytes that are no UTF-8, in text to measure with; "
+            f"line {self.line} of {self.source} or {self.target}: bytes that are no UTF-8, and too many to leave out; "
             "mend the line, or write the whole file in UTF-8"
         )
 
@@ -136,12 +137,13 @@ def write_pairs(
 
     Raises:
         NotAligned: the texts have different numbers of lines.
-        NotText: a line to measure with is no UTF-8.
+        NotText: a line to measure with is no UTF-8, or more than a share of `_MOST_UNREADABLE` of those to train on.
         NoPairs: nothing is left.
         UsageError: a text cannot be read.
     """
     total, done, written = count_lines(source), 0, 0
     problems, named, lines = Counter[str](), list[str](), list[str]()
+    unreadable = 0  # the first such line
     encode = functools.partial(_encode, subwords, max_length, references is None)
     pieces = map_in_order(encode, parallel_pieces(source, target), workers, worth=_PIECES_WORTH_A_PROCESS)
     with records.open("wb") as file, closing(pieces):
@@ -150,11 +152,12 @@ def write_pairs(
             written, done = written + piece.rows, done + piece.lines
             problems.update(problem for _, problem in piece.problems)
             named += [f"line {line}: {problem}" for line, problem in piece.problems[: _NAMED - len(named)]]
-            if references is not None:
-                if unreadable := [line for line, problem in piece.problems if problem == NOT_UTF8]:
-                    raise NotText(source.name, target.name, unreadable[0])
-                lines += piece.references
+            unreadable = unreadable or next((line for line, problem in piece.problems if problem == NOT_UTF8), 0)
+            lines += piece.references
             progress(f"subwords of {split}", done, total, "lines")
+    most = 0 if references is not None else _MOST_UNREADABLE * done
+    if problems[NOT_UTF8] > most:
+        raise NotText(source.name, target.name, unreadable)
     if not written:
         raise NoPairs(split, done, dict(sorted(problems.items())))
     if references is not None:

@@ -173,10 +173,13 @@ def fetchlocal(path: str | os.PathLike[str], *, unpack: bool = False) -> File | 
 
 
 def local_path(function: str, path: object) -> Path:
-    """An argument of that function as an absolute path. Raises UsageError where it is none, or empty."""
+    """An argument of that function as an absolute path. Raises UsageError where it is none, or nothing is there."""
     if not isinstance(path, (str, os.PathLike)) or "\0" in str(path) or not os.fspath(path):
         raise UsageError(f"{function}({path!r}): give a path, as a str or a path object")
-    return Path(path).absolute()
+    place = Path(path).absolute()
+    if not place.exists():
+        raise UsageError(f"{function}: there is no {place}")
+    return place
 
 
 def fetchfolder(path: str | os.PathLike[str]) -> Folder:

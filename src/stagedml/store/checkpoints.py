@@ -40,6 +40,11 @@ def slot(folder: Path, way: Mapping[str, Any]) -> Path:
     return found
 
 
+def slots(folder: Path) -> list[Path]:
+    """All slots of a build."""
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
 def attempts(folder: Path) -> tuple[Attempt, ...]:
     """The attempts at a build, the last one included; nothing if it asked for no slot."""
     found: list[tuple[str, Attempt]] = []

@@ -20,10 +20,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,16 @@ WEIGHTS_FILE = "weights.safetensors"
 
 _EVALUATION_ROWS = 500
 _LABEL = "train"
+
+
+class TooLateForTriton(UsageError):
+    """TensorFlow is in this process already, and would end it once PyTorch loads Triton; see `ml.framework`."""
+
+    def __str__(self) -> str:
+        return (
+            "TensorFlow was imported in this process before PyTorch loaded Triton, which would end the process: "
+            "realize with `jobs=2`, or restart Python and let StagedML import TensorFlow, or `import triton` before it"
+        )
 
 
 def train_lenet(
@@ -177,8 +187,8 @@ def _write_weights(path: Path, model: Any) -> None:
 @contextmanager
 def _repeating(seed: int) -> Iterator[None]:
     """A block in which PyTorch repeats itself, its global generator at a seed."""
-    if "tensorflow" in sys.modules:  # perhaps not by `ml.framework`, which says what would happen
-        sys.modules.setdefault("triton", cast(ModuleType, None))  # PyTorch finds no Triton then, and needs none
+    if "tensorflow" in sys.modules and "triton" not in sys.modules and find_spec("triton"):
+        raise TooLateForTriton()
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

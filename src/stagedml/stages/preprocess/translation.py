@@ -105,4 +105,8 @@ def translation_tfrecords(
         )
         for split in sorted(path.stem for path in texts.glob(f"*.{source}"))
     }
+    for split, pairs in found.items():
+        if pairs.problems:
+            told = ", ".join(f"{count:,} for {problem}" for problem, count in pairs.problems.items())
+            build.message(f"{split}: {pairs.written:,} pairs; left out or cut: {told}")
     write_json(build.path(rows), {split: pairs.to_json() for split, pairs in found.items()})

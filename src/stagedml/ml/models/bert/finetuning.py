@@ -56,6 +56,17 @@ class RecordsDoNotFit(UsageError):
         return f"{self.path}: {'; '.join(self.problems)}; tokenize with this model's vocabulary and length"
 
 
+class NoRecords(UsageError):
+    """There are no tokenized examples."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path} has no rows: rows.json beside it says what was read of the files, and what was left out"
+
+
 @dataclass(frozen=True)
 class FinetuneSettings:
     """What there is to say of fine-tuning beside how it is trained.
@@ -113,10 +124,11 @@ def fitting(path: Path, rows: _Rows, config: BertConfig, limits: Sequence[tuple[
         limits: what else must not be above what: its name, its highest value, and the limit.
 
     Raises:
-        RecordsDoNotFit: there are none, or it has not.
+        NoRecords: there are none.
+        RecordsDoNotFit: it has not.
     """
     if not len(rows):
-        raise RecordsDoNotFit(str(path), ("there are no rows in it",))
+        raise NoRecords(str(path))
     all_limits = [
         ("the longest row", rows.input_ids.lengths.max(), config.max_position_embeddings),
         ("the highest token", rows.input_ids.values.max(initial=0), config.vocab_size - 1),
