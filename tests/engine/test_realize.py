@@ -45,6 +45,7 @@ from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, MatcherUnsatisfied
 from stagedml.settings import read_settings
+from stagedml.stages.fetch import File, fetchlocal
 from stagedml.store.objects import Store
 from stagedml.testing import toys
 
@@ -419,6 +420,33 @@ def test_what_a_builder_raises_is_named_kept_as_the_cause_and_its_folder_is_kept
     with pytest.raises(BuildFailed):
         realize(target)
     assert len(list(store.layout.scratch.iterdir())) == 1
+
+
+@stage(File, name="copied")
+def copied(build: Build, *, source: File, others: list[File] = [], file: RefPath = output("file")) -> None:  # noqa: B006
+    build.path(file).write_bytes(build.path(source.file).read_bytes())
+
+
+@stage(File, name="refusing")
+def refusing(build: Build, *, source: File, file: RefPath = output("file")) -> None:
+    raise UsageError(f"{build.path(source.file)} is of no use")
+
+
+def test_a_failure_names_the_local_files_behind_the_input_that_it_speaks_of(store: Store, tmp_path: Path) -> None:
+    for name in ("one", "two", "other"):
+        (tmp_path / name).write_text(name)
+
+    def composed() -> File:
+        one, two = fetchlocal(tmp_path / "one"), fetchlocal(tmp_path / "two")
+        return refusing(source=copied(source=copied(source=one, others=[two]), others=[two]))
+
+    with pytest.raises(BuildFailed, match="is of no use") as failed:
+        realize(instantiate(composed))
+    assert set(failed.value.sources) == {
+        f"local-{name} was made with path={str(tmp_path / name)!r}" for name in ("one", "two")
+    }
+    assert all(source in str(failed.value) for source in failed.value.sources)
+    assert "File " in failed.value.frames  # it came from a builder that is not ours
 
 
 def test_an_output_that_was_not_written_is_named(store: Store) -> None:

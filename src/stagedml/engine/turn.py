@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -368,15 +368,18 @@ class Turn:
 
     def _sources(self, reason: str) -> list[str]:
         """What was told to those inputs, or to what they were made of, whose folders a text names: local files, say."""
-        named = (node for dref in self.inputs if (node := self.setting.nodes[dref]).ref.folder in reason)
-        return list(dict.fromkeys(source for node in named for source in self._origins(node)))
-
-    def _origins(self, node: Node) -> Iterator[str]:
-        if given := node.exec_values:
-            yield f"{node.ref.name} was made with " + ", ".join(f"{name}={value!r}" for name, value in given.items())
-        else:
-            for dref in node.inputs:
-                yield from self._origins(self.setting.nodes[dref])
+        nodes = self.setting.nodes
+        pending = [dref for dref in self.inputs if dref in nodes and nodes[dref].ref.folder in reason]
+        told: dict[str, str] = {}  # by derivation: many may rest on one
+        while pending:
+            node = nodes[pending.pop()]
+            if node.dref in told:
+                continue
+            given = ", ".join(f"{name}={value!r}" for name, value in node.exec_values.items())
+            told[node.dref] = given and f"{node.ref.name} was made with {given}"
+            if not given:
+                pending += [dref for dref in node.inputs if dref in nodes]
+        return [source for source in told.values() if source]
 
     def _publish(
         self,
