@@ -45,9 +45,10 @@ from stagedml.core.refs import parse_rref
 from stagedml.engine.events import Observer
 from stagedml.engine.failures import BuildFailed, MatcherUnsatisfied
 from stagedml.settings import read_settings
-from stagedml.stages.fetch import File, fetchlocal
+from stagedml.stages.fetch import fetchlocal
 from stagedml.store.objects import Store
 from stagedml.testing import toys
+from stagedml.types import File
 
 
 class Recorder(Observer):
