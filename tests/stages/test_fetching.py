@@ -31,6 +31,7 @@ from stagedml.stages.all import (
     all_fetchrusent,
     all_fetchsquad11,
     all_fetchwmt,
+    dryrun_finetune_glue,
     fetchfolder,
     fetchlocal,
     fetchurl,
@@ -262,6 +263,8 @@ def test_snli_can_be_had_from_a_folder_only() -> None:
 
 
 def test_an_unknown_task_lists_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no GLUE task \['MRPC'\]; there are CoLA"):
+        dryrun_finetune_glue(["MRPC"])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no GLUE task 'XNLI'; there are CoLA, SST-2, MRPC, STS-B"):
         instantiate(all_fetchglue, "XNLI")
 

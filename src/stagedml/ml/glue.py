@@ -304,6 +304,6 @@ def glue_task(name: str) -> GlueTask:
         UnknownGlueTask: there is none.
     """
     for task in TASKS.values():
-        if task.name.lower() == name.lower():
+        if task.name.lower() == str(name).lower():  # whoever checks no types gives other things, too
             return task
     raise UnknownGlueTask(name)

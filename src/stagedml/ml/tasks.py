@@ -12,4 +12,4 @@ def task_named(name: str) -> GlueTask:
     Raises:
         UnknownGlueTask: there is none.
     """
-    return RUSENTIMENT if name.lower() == RUSENTIMENT.name.lower() else glue_task(name)
+    return RUSENTIMENT if str(name).lower() == RUSENTIMENT.name.lower() else glue_task(name)
