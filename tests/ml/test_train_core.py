@@ -274,6 +274,14 @@ def test_histograms_and_a_profile_are_written_where_they_are_asked_for(tmp_path:
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
+def test_a_training_that_is_too_short_for_a_profile_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from stagedml.ml.train.callbacks import Profile
+
+    run(log_dir=tmp_path, epochs=1, callbacks=[Profile(after=9)])
+    assert "no profile: it begins after 9 steps, and there were 8" in caplog.text
+    assert not list(tmp_path.rglob("*.xplane.pb"))
+
+
 # -- precisions ------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from stagedml.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -296,3 +299,5 @@ class _Profile(Log):
         if self._records:
             self._records = False
             self._profiler.stop()
+        elif self._seen < self._settings.after:
+            logger.warning("no profile: it begins after %d steps, and there were %d", self._settings.after, self._seen)
