@@ -8,7 +8,9 @@ config.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -101,6 +103,21 @@ def describe(value: object) -> str:
     return f"{text} ({article(type(value).__name__)})"
 
 
+def plain(annotation: Any) -> Any:
+    """A type without what `Annotated` says of it or of its parts."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Annotated:
+        return plain(arguments[0])
+    parts = tuple(map(plain, arguments)) if typing.get_origin(annotation) is not typing.Literal else arguments
+    if all(part is argument for part, argument in zip(parts, arguments, strict=True)):
+        return annotation
+    return functools.reduce(operator.or_, parts) if _is_union(annotation) else typing.get_origin(annotation)[parts]
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (Union, types.UnionType)  # Python 3.10 writes them in two ways
+
+
 def type_name(annotation: Any) -> str:
     """How a type is written in messages."""
     if annotation is None or annotation is type(None):
@@ -110,7 +127,7 @@ def type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is Annotated:
         bounds = [str(each) for each in typing.get_args(annotation)[1:] if isinstance(each, Interval)]
         return " ".join((type_name(typing.get_args(annotation)[0]), " and ".join(bounds))).rstrip()
-    if typing.get_origin(annotation) in (Union, types.UnionType):  # Python 3.10 writes them in two ways
+    if _is_union(annotation):
         return " | ".join(map(type_name, typing.get_args(annotation)))
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__

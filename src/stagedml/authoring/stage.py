@@ -224,7 +224,6 @@ class Stage(Generic[P, A]):
             self._refuse("its first parameter must be the build")
         first, *rest = signature.parameters.values()
         try:
-            plain = typing.get_type_hints(function)
             hints = typing.get_type_hints(function, include_extras=True)  # which say what is Exec, and bounds
         except NameError as error:
             raise schema.UnresolvedType(f"the stage {self.__name__}", str(error.name)) from None
@@ -242,7 +241,7 @@ class Stage(Generic[P, A]):
         self.defaults: dict[str, Any] = {}
         self.exec_defaults: dict[str, Any] = {}
         for parameter in rest:
-            self._read_parameter(parameter, plain, hints)
+            self._read_parameter(parameter, hints)
         check_fields(self.artifact, self.annotations, self.__name__)
         for path in self.outputs.values():
             self._read_template("/".join(path[1:]))
@@ -269,7 +268,7 @@ class Stage(Generic[P, A]):
                 self._refuse(f"{template!r} speaks of {field!r}, which is no parameter of it")
         return [literal for literal, *_ in parts if literal]
 
-    def _read_parameter(self, parameter: inspect.Parameter, plain: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    def _read_parameter(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
         name = parameter.name
         if parameter.kind not in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
             self._refuse(f"{name}: parameters must be named one by one, there is no * or **")
@@ -282,7 +281,7 @@ class Stage(Generic[P, A]):
         self.type_names[name] = schema.type_name(annotation)
         default = parameter.default
         if typing.get_origin(annotation) is Annotated and _EXEC in typing.get_args(annotation)[1:]:
-            self.exec_annotations[name] = plain[name]
+            self.exec_annotations[name] = schema.plain(annotation)
             self.exec_checks[name] = schema.compile_check(annotation, where)
             if default is parameter.empty:
                 self._refuse(f"{name}: an Exec parameter needs a default")
@@ -294,7 +293,7 @@ class Stage(Generic[P, A]):
             self.annotations[name] = annotation
         else:
             self.checks[name] = schema.compile_check(annotation, where)
-            self.annotations[name] = plain[name]
+            self.annotations[name] = schema.plain(annotation)
             if default is not parameter.empty:
                 self.defaults[name] = default
 
