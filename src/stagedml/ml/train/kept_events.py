@@ -28,11 +28,12 @@ class KeptEvents:
     def keep(self, step: int) -> None:
         """Keep those that there are now. Call it before the checkpoint of that step is written."""
         try:
-            unfinished = self._folder / _UNFINISHED
-            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished, kept = self._folder / _UNFINISHED, self._folder / f"{step:08d}"
+            for old in (unfinished, kept):
+                shutil.rmtree(old, ignore_errors=True)
             unfinished.mkdir(parents=True)
             _copy(self._log_dir, unfinished)
-            os.replace(unfinished, _free(self._folder / f"{step:08d}"))
+            os.replace(unfinished, kept)
             for old in sorted(self._folder.iterdir())[:-_NEWEST]:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
@@ -58,8 +59,3 @@ def _copy(source: Path, target: Path) -> None:
         if path.is_file() and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
-
-
-def _free(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)
-    return path
