@@ -188,8 +188,7 @@ def _measure(given: Mapping[str, str]) -> str:
 
 
 def _value(given: Mapping[str, str]) -> str:
-    unit = given.get("u") or given.get("ul")
-    return " ".join((given.get("1") or _HOLE, *([unit] if unit else [])))
+    return f"{given.get('1') or _HOLE} {given.get('u') or given.get('ul') or ''}".rstrip()
 
 
 def _fraction(given: Mapping[str, str]) -> str:
